@@ -1,0 +1,83 @@
+"""The composition root: what exists in a process, on one page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from dependency_injector import containers, providers
+
+from app_container.bridge import BridgedDriver
+from app_container.drivers import build_async_driver, build_sync_driver
+from app_container.execution import lifetime
+from app_container.lifetimes import LoopLocalResource, ProcessSingleton
+from app_container.settings import Settings, load_settings
+from app_container.worker_loop import WorkerLoop
+
+if TYPE_CHECKING:
+    from neo4j import AsyncDriver, Driver
+
+    from wiring.lightrag.documents import Documents
+    from wiring.lightrag.workspaces import Workspaces
+
+STORAGES_MODULE = "wiring.lightrag.storages"
+
+
+class Container(containers.DeclarativeContainer):
+    """Every provider; how long each value lives is the name of its provider's class.
+
+    Override any of them in a test: ``with container.driver.override(fake): ...``.
+    """
+
+    config = providers.Configuration(strict=True)
+    settings = providers.ThreadSafeSingleton(Settings.model_validate, config)
+
+    sync_driver: ProcessSingleton[Driver] = ProcessSingleton(build_sync_driver, settings.provided.neo4j)
+    async_driver: LoopLocalResource[AsyncDriver] = LoopLocalResource(build_async_driver, settings.provided.neo4j)
+    bridged_driver = providers.Factory(BridgedDriver, sync_driver)
+    driver = providers.Selector(lifetime, process=sync_driver, loop=async_driver, bridge=bridged_driver)
+
+    worker_loop: ProcessSingleton[WorkerLoop] = ProcessSingleton(
+        WorkerLoop, settings.provided.worker_loop.shutdown_timeout
+    )
+    rag: ProcessSingleton[Workspaces] = ProcessSingleton(
+        "wiring.lightrag.workspaces.Workspaces", settings.provided.lightrag, worker_loop
+    )
+    documents: providers.Factory[Documents] = providers.Factory(
+        "wiring.lightrag.documents.Documents", settings.provided.lightrag, rag
+    )
+
+
+_latest: Container | None = None
+
+
+def create_container(
+    config_path: str | os.PathLike[str] | None = None, *, wire: Iterable[str | ModuleType] = ()
+) -> Container:
+    """Read the configuration and build the container of this process. Nothing is connected or started yet.
+
+    Args:
+        config_path: the configuration file; None for ``$APP_CONTAINER_CONFIG``, else ``./config.yaml``.
+        wire: your modules that ask for injection, as names or modules. Functions that are defined after this call are
+            not wired, so name other modules here, not the one that is being imported. This project's own storages are
+            wired as soon as they are imported.
+
+    Raises:
+        ConfigurationError: with every mistake in the configuration at once.
+    """
+    global _latest  # noqa: PLW0603 - storages are imported later, by LightRAG, and ask for the container then
+    settings = load_settings(config_path)
+    container = Container()
+    container.config.from_dict(settings.model_dump())
+    own = [STORAGES_MODULE] if STORAGES_MODULE in sys.modules else []
+    container.wire(modules=[*wire, *own])
+    _latest = container
+    return container
+
+
+def latest_container() -> Container | None:
+    """The container made last in this process: the one that storages are wired to when LightRAG imports them."""
+    return _latest

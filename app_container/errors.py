@@ -1,0 +1,93 @@
+"""Every error this project raises on purpose.
+
+Each message is one line a mistake: what is wrong, where, what was found, and how to fix it. A command line
+or a worker prints ``str(error)`` and nothing else; it never needs a traceback to be understood.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class AppContainerError(Exception):
+    """Base of all errors below: catch this one to print a clean message and leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in the configuration.
+
+    Args:
+        where: file and line, e.g. ``config.yaml:12``.
+        key: path of the setting, e.g. ``neo4j.uri``; empty when the file as a whole is meant.
+        variables: environment variables the value came from or could come from.
+        found: what is there, already masked when it is a secret.
+        fix: what to do.
+    """
+
+    where: str
+    key: str
+    variables: tuple[str, ...]
+    found: str
+    fix: str
+
+    def __str__(self) -> str:
+        variables = f"({', '.join(f'${name}' for name in self.variables)})" if self.variables else ""
+        setting = " ".join(filter(None, [self.key, variables]))
+        return f"{': '.join(filter(None, [self.where, setting, self.found]))}; {self.fix}"
+
+
+class ConfigurationError(AppContainerError):
+    """The configuration cannot be used.
+
+    Args:
+        problems: all mistakes that were found, in the order of the file.
+    """
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class MissingExtraError(AppContainerError, ImportError):
+    """A part was asked for whose packages are not installed.
+
+    Args:
+        what: the part, as the user knows it.
+        extra: name of the extra that brings it.
+        missing: the module that could not be imported.
+    """
+
+    def __init__(self, what: str, extra: str, missing: str | None) -> None:
+        super().__init__(
+            f"{what} needs the package {(missing or '?').partition('.')[0]!r}, which is not installed; "
+            f"run: pip install 'lightrag-neo4j-wiring[{extra}]'"
+        )
+
+
+class NotWiredError(AppContainerError):
+    """A function asked for injection, but no container was wired to its module."""
+
+    def __init__(self, module: str) -> None:
+        super().__init__(
+            f"{module} is not wired to a container; call create_container(wire=[{module!r}]) "
+            f"or container.wire(modules=[{module!r}]) before it is used"
+        )
+
+
+class NoRunningLoopError(AppContainerError, RuntimeError):
+    """An async driver was asked for where no event loop runs."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"{provider} was asked for outside a running event loop, and an async driver belongs to one; "
+            "use container.sync_driver() here, or container.worker_loop().run(coroutine)"
+        )
+
+
+class WorkerLoopError(AppContainerError, RuntimeError):
+    """The worker loop was used in a way that cannot work, or was closed."""
+
+
+class ServerUnavailableError(AppContainerError):
+    """Neo4j does not answer, or refuses the credentials."""

@@ -1,0 +1,72 @@
+"""Where am I: in a plain thread, on an event loop that lasts, or on one that passes with its task?
+
+The answer decides which driver fits. An async driver lives as long as its loop, so on a loop that is made for one task
+it would be a driver per task; there, the process's sync driver behind ``bridge.py`` is the right one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import weakref
+from typing import Literal, NamedTuple
+
+Lifetime = Literal["process", "loop", "bridge"]
+
+_log = logging.getLogger("app_container")
+_lasting: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+_logged: set[Execution] = set()
+
+
+class Execution(NamedTuple):
+    """Which driver fits here (the name of a choice of ``container.driver``), and why."""
+
+    lifetime: Lifetime
+    reason: str
+
+
+_PLAIN_THREAD = Execution("process", "no event loop runs in this thread: the process's sync driver")
+_LASTING_LOOP = Execution("loop", "the worker loop lasts as long as the process: its async driver")
+_OWN_LOOP = Execution("loop", "an event loop of the application's own: its async driver")
+_CELERY_LOOP = Execution("bridge", "a loop inside a Celery task passes with the task: the sync driver, bridged")
+_PREFECT_LOOP = Execution("bridge", "a loop inside a Prefect task passes with the task: the sync driver, bridged")
+
+
+def mark_lasting(loop: asyncio.AbstractEventLoop) -> None:
+    """Say that ``loop`` lasts as long as its process, whichever task's context it runs."""
+    _lasting.add(loop)
+
+
+def execution() -> Execution:
+    """Find out where the caller runs. Never imports Celery or Prefect: who runs inside one has imported it."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return _PLAIN_THREAD
+    if loop in _lasting:
+        return _LASTING_LOOP
+    if _in_celery_task():
+        return _CELERY_LOOP
+    if _in_prefect_task():
+        return _PREFECT_LOOP
+    return _OWN_LOOP
+
+
+def lifetime() -> Lifetime:
+    """The choice for ``container.driver``; logs each reason once, at DEBUG."""
+    here = execution()
+    if here not in _logged:
+        _logged.add(here)
+        _log.debug("driver: %s", here.reason)
+    return here.lifetime
+
+
+def _in_celery_task() -> bool:
+    state = sys.modules.get("celery._state")
+    return state is not None and state.get_current_task() is not None
+
+
+def _in_prefect_task() -> bool:
+    context = sys.modules.get("prefect.context")
+    return context is not None and context.TaskRunContext.get() is not None

@@ -1,0 +1,174 @@
+"""What ``config.yaml`` may say: names, types, bounds and defaults, and the one function that reads it.
+
+``config.yaml`` in the project's root shows each setting with a comment.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
+
+from app_container.config_file import PlainText, find_config, read_config
+from app_container.errors import ConfigurationError
+from app_container.explain import explain
+
+URI_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+GraphStorage = Literal["Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage", "Neo4JStorage"]
+
+
+def _check_uri(uri: str) -> str:
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme not in URI_SCHEMES:
+        raise PydanticCustomError(
+            "uri", "an address that starts with one of {schemes}", {"schemes": ":// ".join(URI_SCHEMES) + "://"}
+        )
+    if "@" in rest:
+        raise PydanticCustomError(
+            "uri_credentials", "an address without user and password, which have settings of their own"
+        )
+    if not rest.strip("/"):
+        raise PydanticCustomError("uri", "an address with a host, such as bolt://localhost:7687", {})
+    return uri
+
+
+def _check_workspace(name: str) -> str:
+    if name in (".", "..") or not all(c.isalnum() or c in "_-." for c in name):
+        raise PydanticCustomError("workspace", "a name of letters, digits, '_', '-' and '.'")
+    return name
+
+
+def _free_form(value: Any) -> Any:
+    """Give text written without quotes its YAML type, and hide what is secret, in settings that take anything."""
+    if isinstance(value, dict):
+        return {
+            str(key): SecretStr(item) if isinstance(item, str) and _is_secret(str(key)) else _free_form(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [_free_form(item) for item in value]
+    return value.typed() if isinstance(value, PlainText) else value
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in ("password", "secret", "api_key", "apikey", "access_key", "token")) and (
+        "tokens" not in key.lower() and "token_size" not in key.lower()
+    )
+
+
+Options = Annotated[dict[str, Any], BeforeValidator(_free_form)]
+Workspace = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace)]
+DottedPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Neo4jSettings(_Section):
+    """Where Neo4j is, and the options of every driver; names, units and meaning are the driver's own."""
+
+    uri: Annotated[str, AfterValidator(_check_uri)] = "bolt://localhost:7687"
+    username: str = Field("neo4j", min_length=1)
+    password: SecretStr = Field(min_length=1)
+    database: str = Field("neo4j", min_length=1)
+    max_connection_pool_size: PositiveInt = 50
+    connection_acquisition_timeout: PositiveFloat = 60.0
+    connection_timeout: PositiveFloat = 30.0
+    connection_write_timeout: PositiveFloat = 30.0
+    max_connection_lifetime: PositiveFloat = 3600.0
+    liveness_check_timeout: NonNegativeFloat | None = None
+    max_transaction_retry_time: NonNegativeFloat = 30.0
+    keep_alive: bool = True
+    notifications_min_severity: Literal["OFF", "WARNING", "INFORMATION"] = "OFF"
+
+
+class LLMSettings(_Section):
+    """The function LightRAG calls as its LLM."""
+
+    function: DottedPath = "wiring.lightrag.offline.complete"
+    model: str = "offline"
+    options: Options = {}
+
+
+class EmbeddingSettings(_Section):
+    """The function LightRAG calls for embeddings: ``dimension`` floats for each text."""
+
+    function: DottedPath = "wiring.lightrag.offline.embed"
+    model: str = "offline"
+    dimension: PositiveInt = 256
+    max_token_size: PositiveInt = 8192
+    options: Options = {}
+
+
+class LightRAGSettings(_Section):
+    """How LightRAG is built, and what a document may cost (bytes, seconds)."""
+
+    workspace: Workspace = "default"
+    working_dir: Path = Path(".lightrag/rag")
+    graph_storage: GraphStorage = "Neo4JHybridStorage"
+    kv_storage: str = "JsonKVStorage"
+    vector_storage: str = "NanoVectorDBStorage"
+    doc_status_storage: str = "JsonDocStatusStorage"
+    llm: LLMSettings = LLMSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+    options: Options = {}
+    max_document_bytes: PositiveInt = 4_000_000
+    document_timeout: PositiveFloat = 600.0
+
+
+class WorkerLoopSettings(_Section):
+    """The event loop of a worker process; times in seconds."""
+
+    shutdown_timeout: PositiveFloat = 10.0
+
+
+class CelerySettings(_Section):
+    """The ready worker ``wiring.celery_app``; names are Celery's own, times in seconds."""
+
+    broker_url: str = Field("filesystem://", pattern=r"^\w[\w+]*://", repr=False)
+    result_backend: str | None = Field(None, repr=False)
+    data_dir: Path = Path(".lightrag/celery")
+    task_soft_time_limit: PositiveFloat = 900.0
+    task_time_limit: PositiveFloat = 960.0
+
+
+class Settings(_Section):
+    """Everything ``config.yaml`` may say."""
+
+    neo4j: Neo4jSettings
+    lightrag: LightRAGSettings = LightRAGSettings()
+    worker_loop: WorkerLoopSettings = WorkerLoopSettings()
+    celery: CelerySettings = CelerySettings()
+
+
+def load_settings(path: str | os.PathLike[str] | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read the configuration file that ``find_config(path)`` finds.
+
+    Raises:
+        ConfigurationError: it names every mistake at once, each with file, line, key, variable, what was found and the
+            fix; secrets are masked.
+    """
+    config = read_config(find_config(path, environ), environ)
+    try:
+        settings = Settings.model_validate(config.tree)
+    except ValidationError as error:
+        raise ConfigurationError(*config.in_order([*config.problems, *explain(error, Settings, config)])) from None
+    if config.problems:
+        raise ConfigurationError(*config.in_order(config.problems))
+    return settings

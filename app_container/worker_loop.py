@@ -1,0 +1,131 @@
+"""One persistent event loop in a thread of the process, for coroutines of code that has no loop of its own.
+
+A Celery task is a plain function. Giving each its own ``asyncio.run`` would give each its own driver, and LightRAG's
+locks and queues would end up on different loops. So all of them run on this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextvars
+import logging
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from app_container.errors import WorkerLoopError
+from app_container.execution import mark_lasting
+
+T = TypeVar("T")
+_log = logging.getLogger("app_container")
+
+START_TIMEOUT = 10.0
+
+
+class WorkerLoop:
+    """Starts its thread and loop at once; ``run`` may be called from any other thread.
+
+    It must be made after a fork, in the process that uses it: threads do not survive a fork. As a provider of the
+    container it is made on first use.
+
+    Args:
+        shutdown_timeout: seconds that coroutines have for their clean-up, when their caller is interrupted and when
+            the loop is closed.
+    """
+
+    def __init__(self, shutdown_timeout: float = 10.0) -> None:
+        self._shutdown_timeout = shutdown_timeout
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="worker-loop", daemon=True)
+        self._thread.start()
+        if not self._started.wait(START_TIMEOUT):
+            raise WorkerLoopError(f"the worker loop did not start within {START_TIMEOUT:.0f} s")
+
+    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
+        """Run ``coroutine`` on the worker loop and return its result.
+
+        The coroutine sees the caller's context variables. If the caller is interrupted while it waits (by
+        ``KeyboardInterrupt``, Celery's ``SoftTimeLimitExceeded`` or the like), the coroutine is cancelled and its
+        clean-up awaited, for at most ``shutdown_timeout`` seconds, before the interruption goes on.
+
+        Args:
+            coroutine: what to run.
+            timeout: seconds, then it is cancelled; None for no bound.
+
+        Raises:
+            TimeoutError: ``timeout`` is over.
+            WorkerLoopError: the loop is closed, or this is its own thread, where waiting would never end.
+        """
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise WorkerLoopError("worker_loop.run() was called on the worker loop itself; await the coroutine instead")
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        tasks: list[asyncio.Task[T]] = []
+        context = contextvars.copy_context()
+
+        def start() -> None:
+            task = self._loop.create_task(_bounded(coroutine, timeout), context=context)
+            tasks.append(task)
+            task.add_done_callback(lambda done: _copy_outcome(done, future))
+
+        self._call_soon(start, coroutine)
+        try:
+            return future.result()
+        except concurrent.futures.CancelledError:
+            raise WorkerLoopError("the worker loop was closed while the coroutine ran") from None
+        except BaseException:
+            if not future.done():
+                self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+                concurrent.futures.wait([future], self._shutdown_timeout)
+            raise
+
+    def close(self) -> None:
+        """Cancel what still runs, wait for its clean-up, close the loop and everything that lives on it. Bounded."""
+        if not self._thread.is_alive():
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        if threading.current_thread() is self._thread:
+            return
+        self._thread.join(self._shutdown_timeout)
+        if self._thread.is_alive():
+            _log.warning("the worker loop did not end within %.0f s and was abandoned", self._shutdown_timeout)
+
+    def _call_soon(self, start: Callable[[], None], coroutine: Coroutine[Any, Any, Any]) -> None:
+        try:
+            if not self._thread.is_alive():
+                raise RuntimeError
+            self._loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            coroutine.close()
+            raise WorkerLoopError(
+                "the worker loop is closed; ask container.worker_loop() for the current one"
+            ) from None
+
+    def _main(self) -> None:
+        with asyncio.Runner() as runner:  # on leaving it cancels tasks, finalises async generators, closes the loop
+            self._loop = runner.get_loop()
+            mark_lasting(self._loop)
+            self._loop.call_soon(self._started.set)
+            self._loop.run_forever()
+
+
+async def _bounded(coroutine: Coroutine[Any, Any, T], timeout: float | None) -> T:  # noqa: ASYNC109 - the bound is the caller's
+    try:
+        async with asyncio.timeout(timeout) as bound:
+            return await coroutine
+    except TimeoutError:
+        if bound.expired():
+            name = getattr(coroutine, "__qualname__", "the coroutine")
+            raise TimeoutError(f"{name} did not end within {timeout:g} s and was cancelled") from None
+        raise
+
+
+def _copy_outcome(task: asyncio.Task[T], future: concurrent.futures.Future[T]) -> None:
+    if task.cancelled():
+        future.cancel()
+        future.set_running_or_notify_cancel()
+    elif error := task.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
