@@ -1,0 +1,40 @@
+"""LightRAG on the container's drivers: storages by name, and one LightRAG per workspace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from app_container.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from app_container import Container
+
+STORAGES_MODULE = "wiring.lightrag.storages"
+GRAPH_STORAGES = ("Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage")
+
+__all__ = ["GRAPH_STORAGES", "register_storages"]
+
+
+def register_storages(container: Container | None = None) -> None:
+    """Make this project's graph storages known to LightRAG by name.
+
+    Afterwards ``LightRAG(graph_storage="Neo4JHybridStorage")`` works, and so does the name in
+    ``LIGHTRAG_GRAPH_STORAGE``. Calling it again changes nothing.
+
+    Args:
+        container: where the storages get their drivers; None for the one ``create_container`` made last.
+
+    Raises:
+        MissingExtraError: LightRAG is not installed.
+    """
+    try:
+        from lightrag.kg import STORAGE_IMPLEMENTATIONS, STORAGES
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("LightRAG", "lightrag", error.name) from None
+    known = STORAGE_IMPLEMENTATIONS["GRAPH_STORAGE"]["implementations"]
+    for name in GRAPH_STORAGES:
+        STORAGES[name] = STORAGES_MODULE
+        if name not in known:
+            known.append(name)
+    if container is not None:
+        container.wire(modules=[STORAGES_MODULE])

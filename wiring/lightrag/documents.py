@@ -1,0 +1,208 @@
+"""What users do with documents: insert, query, delete. Celery tasks, Prefect tasks and the command line call this."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections import Counter
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+
+from wiring.lightrag.errors import (
+    DocumentFailedError,
+    DocumentNotFoundError,
+    EmptyWorkspaceError,
+    InvalidDocumentError,
+    QueryFailedError,
+)
+from wiring.lightrag.ingest import POLL_INTERVAL, store_document
+
+if TYPE_CHECKING:
+    from app_container.settings import LightRAGSettings
+    from wiring.lightrag.workspaces import Workspaces
+
+QueryMode = Literal["mix", "hybrid", "local", "global", "naive", "bypass"]
+
+
+class Inserted(TypedDict):
+    """What became of a document: processed now, there already, or the same text as ``duplicate_of``."""
+
+    document_id: str
+    workspace: str
+    status: Literal["processed", "unchanged", "duplicate"]
+    duplicate_of: str | None
+    chunks: int
+    seconds: float
+
+
+class Deleted(TypedDict):
+    """A document that is gone."""
+
+    document_id: str
+    workspace: str
+    status: Literal["deleted"]
+
+
+class Answer(TypedDict):
+    """The answer to a query, and how much of the graph it rests on."""
+
+    answer: str
+    mode: str
+    workspace: str
+    entities: int
+    relationships: int
+    chunks: int
+    references: list[str]
+
+
+class Documents:
+    """Documents of the workspaces of one process. Await its methods on the worker loop.
+
+    Args:
+        settings: bounds for one document, and the default workspace.
+        workspaces: gives the LightRAG of a workspace.
+    """
+
+    def __init__(self, settings: LightRAGSettings, workspaces: Workspaces) -> None:
+        self._settings = settings
+        self._workspaces = workspaces
+
+    async def insert(
+        self, text: str, *, document_id: str | None = None, file_path: str | None = None, workspace: str | None = None
+    ) -> Inserted:
+        """Put a document into the graph; returns when it is there.
+
+        Doing it again with the same arguments changes nothing, and takes up a document that was interrupted or failed.
+
+        Args:
+            text: the document.
+            document_id: what it is called from now on; None for an id made of ``file_path``, else of ``text``.
+            file_path: where it came from; shown in citations, and must be another one for another document.
+            workspace: where it belongs; None for the configured workspace.
+
+        Raises:
+            InvalidDocumentError: the document cannot be one; nothing was stored.
+            DocumentConflictError: the id or the path belongs to another document; nothing was stored.
+            DocumentFailedError: LightRAG could not process it; the message is LightRAG's reason.
+            TimeoutError: it is not final after ``document_timeout`` seconds; it stays stored and can be inserted again.
+        """
+        started = time.monotonic()
+        name = self._workspaces.check_name(workspace)
+        source = source_name(file_path)
+        check_document(text, document_id, self._settings.max_document_bytes)
+        key = document_id or make_document_id(text, source)
+        async with asyncio.timeout(self._settings.document_timeout):
+            rag = await self._workspaces.get(name)
+            status, original = await store_document(rag, key, text, source)
+            row = await self._workspaces.ingest(rag).until_final(original or key)
+        return Inserted(
+            document_id=key,
+            workspace=name,
+            status=status,
+            duplicate_of=original,
+            chunks=len(row.get("chunks_list") or ()),
+            seconds=round(time.monotonic() - started, 3),
+        )
+
+    async def query(self, text: str, *, mode: QueryMode = "mix", workspace: str | None = None) -> Answer:
+        """Answer a question from the graph.
+
+        Args:
+            text: the question.
+            mode: how LightRAG searches: mix, hybrid, local, global, naive or bypass.
+            workspace: where; None for the configured workspace.
+
+        Raises:
+            InvalidDocumentError: there is no question, or no such mode.
+            EmptyWorkspaceError: no document has been inserted yet.
+            QueryFailedError: LightRAG could not answer; the message is LightRAG's reason.
+        """
+        from lightrag import QueryParam
+
+        name = self._workspaces.check_name(workspace)
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidDocumentError("the question is empty; ask something")
+        if mode not in get_args(QueryMode):
+            raise InvalidDocumentError(f"mode {mode!r} is unknown; use one of {', '.join(get_args(QueryMode))}")
+        async with asyncio.timeout(self._settings.document_timeout):
+            rag = await self._workspaces.get(name)
+            result = await rag.aquery_llm(text, QueryParam(mode=mode, stream=False, enable_rerank=False))
+            if result.get("status") == "failure":
+                if result.get("metadata", {}).get("failure_reason") != "no_results":
+                    raise QueryFailedError(str(result.get("message") or "LightRAG gave no reason"))
+                counts = Counter(await rag.get_processing_status())
+                if not counts["processed"]:
+                    raise EmptyWorkspaceError(f"workspace {name!r} holds no documents yet; insert some, then ask again")
+        data = result.get("data") or {}
+        return Answer(
+            answer=result["llm_response"]["content"] or "",
+            mode=mode,
+            workspace=name,
+            entities=len(data.get("entities") or ()),
+            relationships=len(data.get("relationships") or ()),
+            chunks=len(data.get("chunks") or ()),
+            references=[str(reference.get("file_path")) for reference in data.get("references") or ()],
+        )
+
+    async def delete(self, document_id: str, *, workspace: str | None = None) -> Deleted:
+        """Remove a document, with what only it contributed to the graph.
+
+        Args:
+            document_id: the document.
+            workspace: where it is; None for the configured workspace.
+
+        Raises:
+            DocumentNotFoundError: there is no such document.
+            DocumentFailedError: LightRAG could not remove it; the message is LightRAG's reason.
+        """
+        name = self._workspaces.check_name(workspace)
+        async with asyncio.timeout(self._settings.document_timeout):
+            rag = await self._workspaces.get(name)
+            while True:
+                result = await rag.adelete_by_doc_id(document_id)
+                if result.status != "not_allowed" or result.status_code != 403:  # noqa: PLR2004 - "busy", upstream's
+                    break
+                await asyncio.sleep(POLL_INTERVAL)  # documents are being inserted; deleting waits for its turn
+        if result.status == "not_found":
+            raise DocumentNotFoundError(f"workspace {name!r} has no document {document_id!r}")
+        if result.status != "success":
+            raise DocumentFailedError(f"document {document_id!r} was not deleted: {result.message}")
+        return Deleted(document_id=document_id, workspace=name, status="deleted")
+
+
+def source_name(file_path: str | None) -> str | None:
+    """The name LightRAG keeps for ``file_path``: the path, with ``__`` between its parts.
+
+    LightRAG drops the folders and then takes ``a/README.md`` and ``b/README.md`` for one document.
+    """
+    if file_path is None or not str(file_path).strip():
+        return None
+    parts = [part for part in PurePath(str(file_path).strip()).parts if part not in ("/", ".", "..")]
+    return "__".join(parts) or None
+
+
+def make_document_id(text: str, source: str | None) -> str:
+    """The id of a document that was given none: the same each time it is inserted."""
+    return "doc-" + hashlib.md5((source or text.strip()).encode(), usedforsecurity=False).hexdigest()
+
+
+def check_document(text: str, document_id: str | None, max_bytes: int) -> None:
+    """Refuse what cannot become a document.
+
+    Raises:
+        InvalidDocumentError: the text is empty, binary or too large, or the id is no name.
+    """
+    if not isinstance(text, str):
+        raise InvalidDocumentError(f"the document is {type(text).__name__}, not text; decode it first")
+    if not text.strip():
+        raise InvalidDocumentError("the document is empty; there is nothing to insert")
+    if "\x00" in text:
+        raise InvalidDocumentError("the document contains NUL bytes, so it is not text; extract its text first")
+    size = len(text.encode(errors="replace"))
+    if size > max_bytes:
+        raise InvalidDocumentError(
+            f"the document has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
+        )
+    if document_id is not None and (not document_id.strip() or not document_id.isprintable()):
+        raise InvalidDocumentError(f"document id {document_id!r} is not a name; use printable characters")

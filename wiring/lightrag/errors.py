@@ -1,0 +1,29 @@
+"""What can be wrong with a document or a question. Each message is one line that says what to do."""
+
+from __future__ import annotations
+
+from app_container.errors import AppContainerError
+
+
+class InvalidDocumentError(AppContainerError, ValueError):
+    """The text, id or question cannot be used; nothing was stored."""
+
+
+class DocumentConflictError(AppContainerError):
+    """The id or the path belongs to another document; nothing was stored."""
+
+
+class DocumentFailedError(AppContainerError):
+    """LightRAG could not process the document; it stays stored and can be inserted again."""
+
+
+class DocumentNotFoundError(AppContainerError):
+    """There is no such document."""
+
+
+class EmptyWorkspaceError(AppContainerError):
+    """A question was asked before anything was inserted."""
+
+
+class QueryFailedError(AppContainerError):
+    """LightRAG could not answer."""

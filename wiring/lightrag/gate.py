@@ -1,0 +1,80 @@
+"""Few connections at a time for one LightRAG.
+
+LightRAG merges entities with dozens of coroutines at once, and each opens a session, so a driver soon has 15 to 20
+connections in every process. They bring nothing: one event loop keeps about four busy, measured by documents a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import weakref
+from types import TracebackType
+from typing import Any
+
+SESSIONS_AT_ONCE = 4
+
+_inside: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_a_gated_session", default=False)
+
+
+class Gate:
+    """Lets ``SESSIONS_AT_ONCE`` sessions of each event loop be open; the others wait for their turn."""
+
+    def __init__(self) -> None:
+        self._turns: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def turn(self) -> asyncio.Semaphore:
+        """The semaphore of the running loop."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Semaphore(SESSIONS_AT_ONCE))
+
+
+class GatedDriver:
+    """Looks like the async driver, as far as LightRAG's storage uses it: it opens sessions.
+
+    Args:
+        driver: an async driver, or a sync one behind the bridge.
+        gate: what its sessions wait at.
+    """
+
+    def __init__(self, driver: Any, gate: Gate) -> None:
+        self._driver = driver
+        self._gate = gate
+
+    def session(self, **config: Any) -> GatedSession:
+        """A session, to be entered with ``async with``; ``config`` is what ``AsyncDriver.session`` takes."""
+        return GatedSession(self._driver.session(**config), self._gate)
+
+
+class GatedSession:
+    """A session that waits for its turn on entering. One inside another, in the same task, does not wait again."""
+
+    def __init__(self, session: Any, gate: Gate) -> None:
+        self._session = session
+        self._gate = gate
+        self._token: contextvars.Token[bool] | None = None
+
+    async def __aenter__(self) -> Any:
+        if not _inside.get():
+            await self._gate.turn().acquire()
+            self._token = _inside.set(True)
+        try:
+            return await self._session.__aenter__()
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._session.__aexit__(kind, error, trace)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._token is not None:
+            _inside.reset(self._token)
+            self._token = None
+            self._gate.turn().release()

@@ -1,0 +1,129 @@
+"""How one document gets through LightRAG's pipeline: stored first, then processed by whichever process has its turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Literal
+
+from wiring.lightrag.errors import DocumentConflictError, DocumentFailedError, DocumentNotFoundError
+
+if TYPE_CHECKING:
+    from lightrag import LightRAG
+
+POLL_INTERVAL = 0.1
+"""Seconds between two looks at a document that another process is working on."""
+
+TAKE_OVER_INTERVAL = 2.0
+"""Seconds between two attempts to take up the work, in case the process that had it died."""
+
+
+async def store_document(
+    rag: LightRAG, key: str, text: str, source: str | None
+) -> tuple[Literal["processed", "unchanged", "duplicate"], str | None]:
+    """Make the document durable in the document status, unless it is. Returns what it is, and of what a duplicate."""
+    from lightrag.base import DocStatus
+    from lightrag.utils import sanitize_text_for_encoding
+    from lightrag.utils_pipeline import compute_text_content_hash, doc_status_reset_metadata
+
+    digest = compute_text_content_hash(sanitize_text_for_encoding(text))
+    row = await rag.doc_status.get_by_id(key)
+    if row is None:
+        track_id = f"insert-{uuid.uuid4().hex}"
+        await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
+        row = await rag.doc_status.get_by_id(key)
+        refused = await _take_refusal(rag, track_id)
+        if row is None and refused is not None:
+            return await _judge_refusal(rag, key, source, digest, refused)
+        if row is None:
+            raise DocumentFailedError(f"document {key!r} was not accepted by LightRAG, which gave no reason")
+    if row.get("content_hash") != digest:
+        raise DocumentConflictError(
+            f"document id {key!r} belongs to another text; delete that document first, or give this one another id"
+        )
+    if row["status"] == DocStatus.PROCESSED:
+        return "unchanged", None
+    if row["status"] == DocStatus.FAILED:
+        metadata = doc_status_reset_metadata(row)
+        await rag.doc_status.upsert({key: {**row, "status": DocStatus.PENDING, "error_msg": "", "metadata": metadata}})
+    return "processed", None
+
+
+async def _take_refusal(rag: LightRAG, track_id: str) -> dict[str, Any] | None:
+    """The record LightRAG leaves when it takes a document for one it has; removed, for its reader is here."""
+    for record_id, record in (await rag.aget_docs_by_track_id(track_id)).items():
+        if record.metadata.get("is_duplicate"):
+            await rag.doc_status.delete([record_id])
+            await rag.doc_status.index_done_callback()  # a file-based storage writes only now
+            return {"original": record.metadata["original_doc_id"], "reason": record.error_msg}
+    return None
+
+
+async def _judge_refusal(
+    rag: LightRAG, key: str, source: str | None, digest: str, refused: dict[str, Any]
+) -> tuple[Literal["duplicate"], str]:
+    original = await rag.doc_status.get_by_id(refused["original"])
+    if original is not None and original.get("content_hash") == digest:
+        return "duplicate", str(refused["original"])
+    raise DocumentConflictError(
+        f"document {key!r} was refused: {refused['reason']}; "
+        f"delete that document first, or insert this one with a file_path other than {source!r}"
+    )
+
+
+class Ingest:
+    """The run of LightRAG's pipeline in this process, for one workspace.
+
+    LightRAG lets one process at a time work on a workspace, and that one takes up whatever was stored meanwhile. So
+    the run belongs to no single caller: each waits for its own document, whoever processes it, and starts a run when
+    there is none.
+
+    Args:
+        rag: the workspace's LightRAG.
+    """
+
+    def __init__(self, rag: LightRAG) -> None:
+        self._rag = rag
+        self._run: asyncio.Task[None] | None = None
+        self._waiting = 0
+
+    async def until_final(self, key: str) -> dict[str, Any]:
+        """Wait until the document is processed, and return its row of the document status."""
+        from lightrag.base import DocStatus
+
+        self._waiting += 1
+        attempt_again = 0.0
+        try:
+            while True:
+                row: dict[str, Any] | None = await self._rag.doc_status.get_by_id(key)
+                if row is None:
+                    raise DocumentNotFoundError(f"document {key!r} was deleted while it was inserted")
+                if row["status"] == DocStatus.PROCESSED:
+                    return row
+                if row["status"] == DocStatus.FAILED:
+                    reason = " ".join(str(row.get("error_msg") or "no reason given").split())
+                    raise DocumentFailedError(f"document {key!r} failed in LightRAG: {reason}")
+                if self._run is None or (self._run.done() and time.monotonic() >= attempt_again):
+                    attempt_again = time.monotonic() + TAKE_OVER_INTERVAL
+                    self._run = asyncio.create_task(self._rag.apipeline_process_enqueue_documents())
+                if self._run.done():
+                    await asyncio.sleep(POLL_INTERVAL)
+                else:
+                    await asyncio.wait([self._run], timeout=POLL_INTERVAL)
+                    if self._run.done():
+                        self._run.result()  # raises what ended the run
+        except asyncio.CancelledError:
+            if self._waiting == 1:
+                await self._stop()
+            raise
+        finally:
+            self._waiting -= 1
+
+    async def _stop(self) -> None:
+        """Nobody here waits any more: stop, and leave the rest to those who do, in whichever process."""
+        if self._run is not None and not self._run.done():
+            self._run.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._run

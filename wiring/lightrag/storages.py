@@ -1,0 +1,97 @@
+"""LightRAG's Neo4j storage, with a driver from the container instead of one of its own.
+
+The three classes differ only in which driver they receive. Everything but the life of the driver and the schema is
+upstream's ``Neo4JStorage``, so the whole interface of a graph storage is there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dependency_injector.providers import Provider as ProviderType
+from dependency_injector.wiring import Provide, Provider, inject
+from lightrag.kg.neo4j_impl import Neo4JStorage
+from lightrag.kg.shared_storage import get_data_init_lock
+
+from app_container.container import Container, latest_container
+from app_container.errors import NotWiredError
+from app_container.settings import Settings
+from wiring.lightrag.gate import Gate, GatedDriver
+from wiring.lightrag.schema import ensure_unique_entities
+
+
+class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
+    """A graph storage that asks a provider for its driver each time it opens a session.
+
+    Asking each time costs a microsecond, and is what makes one LightRAG object work on whichever loop it is used.
+    """
+
+    @property
+    def _driver(self) -> GatedDriver:
+        provider: ProviderType[Any] | None = self.__dict__.get("_driver_provider")
+        if provider is None:
+            raise RuntimeError("the graph storage is not initialized; await LightRAG.initialize_storages() first")
+        return GatedDriver(provider(), self._gate)
+
+    @_driver.setter
+    def _driver(self, _: object) -> None:
+        """Ignore upstream's own assignments; the driver is the container's."""
+
+    async def initialize(self, *_: Any) -> None:
+        raise NotImplementedError
+
+    async def _initialize(self, driver: ProviderType[Any], settings: Settings) -> None:
+        if not isinstance(driver, ProviderType):
+            raise NotWiredError(__name__)
+        self._gate = Gate()
+        self._driver_provider = driver
+        self._DATABASE: str | None = settings.neo4j.database
+        async with get_data_init_lock():
+            await ensure_unique_entities(self._driver, self._DATABASE, self._get_raw_workspace_label())
+            await self._create_fulltext_index(self._driver, self._DATABASE, self._get_workspace_label())
+
+    async def finalize(self) -> None:
+        """Leave the driver open: it is shared, and its provider closes it."""
+
+
+class Neo4JSyncStorage(_ContainerStorage):
+    """On the process's sync driver: one driver per worker process, whichever loop the storage is used on."""
+
+    @inject
+    async def initialize(
+        self,
+        driver: ProviderType[Any] = Provider[Container.bridged_driver],
+        settings: Settings = Provide[Container.settings],
+    ) -> None:
+        """Take the driver and make the schema."""
+        await self._initialize(driver, settings)
+
+
+class Neo4JAsyncStorage(_ContainerStorage):
+    """On the running loop's async driver: one driver per event loop, closed with it."""
+
+    @inject
+    async def initialize(
+        self,
+        driver: ProviderType[Any] = Provider[Container.async_driver],
+        settings: Settings = Provide[Container.settings],
+    ) -> None:
+        """Take the driver and make the schema."""
+        await self._initialize(driver, settings)
+
+
+class Neo4JHybridStorage(_ContainerStorage):
+    """On the driver that fits the place: async on a loop that lasts, bridged sync on one that passes with its task."""
+
+    @inject
+    async def initialize(
+        self,
+        driver: ProviderType[Any] = Provider[Container.driver],
+        settings: Settings = Provide[Container.settings],
+    ) -> None:
+        """Take the driver and make the schema."""
+        await self._initialize(driver, settings)
+
+
+if container := latest_container():
+    container.wire(modules=[__name__])

@@ -1,0 +1,148 @@
+"""One LightRAG per workspace and process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+from app_container.errors import AppContainerError, ConfigurationError, MissingExtraError, Problem, WorkerLoopError
+from wiring.lightrag.ingest import Ingest
+
+if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which names this module, must not
+    from lightrag import LightRAG
+
+    from app_container.settings import LightRAGSettings
+    from app_container.worker_loop import WorkerLoop
+
+CLOSE_TIMEOUT = 10.0
+
+
+class Workspaces:
+    """Builds a LightRAG for a workspace when it is first asked for, and keeps it.
+
+    A LightRAG object belongs to the event loop it was initialized on: its locks and queues do, whatever its storages
+    can do. So all of them live on the worker loop, and ``get`` is awaited there.
+
+    Args:
+        settings: how to build them.
+        worker_loop: the loop they live on.
+    """
+
+    def __init__(self, settings: LightRAGSettings, worker_loop: WorkerLoop) -> None:
+        self._settings = settings
+        self._worker_loop = worker_loop
+        self._built: dict[str, LightRAG] = {}
+        self._ingests: dict[str, Ingest] = {}
+        self._building = asyncio.Lock()
+
+    async def get(self, workspace: str | None = None) -> LightRAG:
+        """The LightRAG of ``workspace``; None is the configured one.
+
+        Raises:
+            AppContainerError: the name cannot be one, or LightRAG cannot be built; the message says why.
+        """
+        name = self.check_name(workspace)
+        async with self._building:
+            if name not in self._built:
+                rag = build_lightrag(self._settings, name)
+                await rag.initialize_storages()
+                self._built[name] = rag
+            return self._built[name]
+
+    def ingest(self, rag: LightRAG) -> Ingest:
+        """The one run of LightRAG's pipeline that this process has for the workspace of ``rag``."""
+        return self._ingests.setdefault(rag.workspace, Ingest(rag))
+
+    def check_name(self, workspace: str | None) -> str:
+        """The name of the workspace that is meant.
+
+        Raises:
+            AppContainerError: it cannot be a name, or ``$NEO4J_WORKSPACE`` would put its graph elsewhere.
+        """
+        name = self._settings.workspace if workspace is None else workspace
+        is_plain = isinstance(name, str) and name not in ("", ".", "..") and len(name) <= 128  # noqa: PLR2004
+        if not is_plain or not all(c.isalnum() or c in "_-." for c in name):
+            raise AppContainerError(f"workspace {name!r} is not a name; use letters, digits, '_', '-' and '.'")
+        elsewhere = os.environ.get("NEO4J_WORKSPACE", "").strip()
+        if elsewhere and elsewhere != name:
+            raise AppContainerError(
+                f"$NEO4J_WORKSPACE is {elsewhere!r} and would put the graph of workspace {name!r} there; "
+                "unset it and use LIGHTRAG_WORKSPACE"
+            )
+        return name
+
+    def close(self) -> None:
+        """Finalize all of them, which flushes what file-based storages still hold. Bounded."""
+        if self._built:
+            try:
+                self._worker_loop.run(self._finalize(), CLOSE_TIMEOUT)
+            except WorkerLoopError:
+                self._built.clear()  # the loop was closed first, and they with it
+
+    async def _finalize(self) -> None:
+        while self._built:
+            name, rag = self._built.popitem()
+            self._ingests.pop(name, None)
+            await rag.finalize_storages()
+
+
+def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
+    """A LightRAG for ``workspace``, not initialized yet.
+
+    Raises:
+        MissingExtraError: LightRAG is not installed.
+        ConfigurationError: LightRAG does not know a storage, an option or a function that the settings name.
+    """
+    try:
+        from lightrag import LightRAG
+
+        from wiring.lightrag import register_storages
+        from wiring.lightrag.models import bundled_tokenizer, embedding_function, llm_function
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("LightRAG", "lightrag", error.name) from None
+    register_storages()
+    check_storages(settings)
+    try:
+        return LightRAG(
+            working_dir=str(settings.working_dir),
+            workspace=workspace,
+            graph_storage=settings.graph_storage,
+            kv_storage=settings.kv_storage,
+            vector_storage=settings.vector_storage,
+            doc_status_storage=settings.doc_status_storage,
+            llm_model_func=llm_function(settings.llm),
+            llm_model_name=settings.llm.model,
+            embedding_func=embedding_function(settings.embedding),
+            tokenizer=bundled_tokenizer(),
+            **settings.options,
+        )
+    except (TypeError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise ConfigurationError(
+            Problem("configuration", "lightrag", (), f"LightRAG refuses it: {found}", "change the setting it names")
+        ) from None
+
+
+def check_storages(settings: LightRAGSettings) -> None:
+    """Check the names of LightRAG's own storages.
+
+    Raises:
+        ConfigurationError: LightRAG does not know one of them, with those it knows.
+    """
+    from lightrag.kg import STORAGE_IMPLEMENTATIONS
+
+    names = {
+        "kv_storage": settings.kv_storage,
+        "vector_storage": settings.vector_storage,
+        "doc_status_storage": settings.doc_status_storage,
+    }
+    problems = [
+        Problem(
+            "configuration", f"lightrag.{key}", (f"LIGHTRAG_{key.upper()}",), f"found {name!r}", f"use one of {known}"
+        )
+        for key, name in names.items()
+        if name not in (known := STORAGE_IMPLEMENTATIONS[key.upper()]["implementations"])
+    ]
+    if problems:
+        raise ConfigurationError(*problems)
