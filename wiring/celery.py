@@ -1,0 +1,147 @@
+"""Celery: two lines in a worker's entrypoint, and tasks that are coroutines.
+
+    container = create_container(wire=["your_module"])
+    setup(app, container)
+
+A driver must not cross a fork, so nothing is opened before it: the parent checks configuration and server with a driver
+of its own, closes that, and every child opens its driver with its first task.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.util
+import inspect
+import logging
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from celery import Celery, Task, signals
+
+from app_container import AppContainerError, Container
+from app_container.drivers import check_connection
+from app_container.errors import WorkerLoopError
+
+AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+_log = logging.getLogger("wiring.celery")
+_CONTAINER = "lightrag_neo4j_container"
+
+
+def setup(app: Celery, container: Container) -> None:
+    """Give ``app``'s workers the container, with the right lifetimes in every pool.
+
+    At start the worker checks the configuration and the server, and ends with one line when either is wrong. Every
+    child process has its own driver, worker loop and LightRAG, made on first use; they are closed when it stops.
+
+    Args:
+        app: the application whose worker this process is, or whose tasks it calls.
+        container: what its tasks receive.
+    """
+    app.conf[_CONTAINER] = container
+    uid = f"lightrag-neo4j-{id(container)}"
+    before_fork = functools.partial(_before_fork, container)
+    signals.worker_init.connect(before_fork, weak=False, dispatch_uid=uid)
+    signals.worker_process_init.connect(_join_shared_state, weak=False, dispatch_uid=uid)
+    close = functools.partial(_close, container, os.getpid())
+    for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
+        signal.connect(close, weak=False, dispatch_uid=uid)
+    atexit.register(close)  # the only one that runs in a cold shutdown of the solo, threads and gevent pools
+
+
+def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..., Any]]:
+    """Make a Celery task of an ``async def``; it runs on the container's worker loop.
+
+    The task has the function's signature, so Celery refuses wrong arguments when it is called, not when it runs.
+    Arguments that dependency-injector fills are not part of it. A soft time limit cancels the coroutine and waits for
+    its clean-up.
+
+    Args:
+        app: the application, which ``setup`` gave a container.
+        options: Celery's task options, e.g. ``name``, ``bind``, ``rate_limit``.
+    """
+
+    def decorate(function: AsyncFunction) -> Task[..., Any]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            container = container_of(app)
+            _ensure_wired(container, function.__module__)
+            return container.worker_loop().run(function(*args, **kwargs))
+
+        run.__signature__ = _without_injected(inspect.signature(function))  # type: ignore[attr-defined]
+        del run.__wrapped__
+        task: Task[..., Any] = app.task(**options)(run)
+        return task
+
+    return decorate
+
+
+def container_of(app: Celery) -> Container:
+    """The container ``setup`` gave to ``app``.
+
+    Raises:
+        AppContainerError: it was given none.
+    """
+    container = app.conf.get(_CONTAINER)
+    if container is None:
+        raise AppContainerError(f"Celery app {app.main!r} has no container; call wiring.celery.setup(app, container)")
+    found: Container = container
+    return found
+
+
+def _ensure_wired(container: Container, module: str) -> None:
+    """Wire a task's module when the task first runs: only then is everything in it defined."""
+    wired: Any = container.wired_to_modules  # a list of modules, whatever its stub says
+    if sys.modules[module] not in wired:
+        container.wire(modules=[module])
+
+
+def _without_injected(signature: inspect.Signature) -> inspect.Signature:
+    """The signature without parameters whose default is one of dependency-injector's markers, such as ``Provide``."""
+    kept = [p for p in signature.parameters.values() if not getattr(p.default, "__IS_MARKER__", False)]
+    return signature.replace(parameters=kept)
+
+
+def _before_fork(container: Container, sender: Any = None, **_: Any) -> None:
+    """Check everything in the parent, and set up what its children share."""
+    try:
+        settings = container.settings()
+        agent = check_connection(settings.neo4j)
+        if importlib.util.find_spec("lightrag") is not None:
+            from wiring.lightrag import processes
+
+            processes.prepare(settings.lightrag, _children(sender))
+    except AppContainerError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(1) from None
+    _log.info(
+        "connected to %s at %s; a driver is opened by each process with its first task", agent, settings.neo4j.uri
+    )
+
+
+def _children(worker: Any) -> int:
+    """How many processes will be forked; 0 where tasks run in the worker's own process."""
+    from celery.concurrency.prefork import TaskPool
+
+    return int(worker.concurrency or 1) if issubclass(worker.pool_cls, TaskPool) else 0
+
+
+def _join_shared_state(**_: Any) -> None:
+    """Let a child talk to the parent's shared state: billiard gives its children another key than the parent's."""
+    parent = sys.modules.get("wiring.lightrag.processes")
+    if parent is not None and parent.shared_key is not None:
+        multiprocessing.current_process().authkey = parent.shared_key
+
+
+def _close(container: Container, main_pid: int, **_: Any) -> None:
+    """Close what this process opened; harmless when it opened nothing, or twice."""
+    try:
+        container.shutdown_resources()
+    except WorkerLoopError as error:
+        _log.warning("while closing: %s", error)
+    if os.getpid() == main_pid and (parent := sys.modules.get("wiring.lightrag.processes")):
+        parent.release()

@@ -1,0 +1,61 @@
+"""The ready worker: ``celery -A wiring.celery_app worker``, configured by ``config.yaml``.
+
+Your own application looks like this file: a container, an app, ``setup``, and tasks.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from dependency_injector.wiring import Provide, inject
+
+from app_container import AppContainerError, Container, create_container
+from wiring.celery import async_task, setup
+from wiring.celery_options import celery_options
+from wiring.lightrag.documents import Answer, Deleted, Documents, Inserted, QueryMode
+
+try:
+    container = create_container()
+    app = Celery("lightrag_neo4j")
+    app.conf.update(celery_options(container.settings().celery))
+except AppContainerError as error:
+    raise SystemExit(str(error)) from None
+setup(app, container)
+
+
+@async_task(app, name="lightrag.insert_document")
+@inject
+async def insert_document(
+    text: str,
+    *,
+    document_id: str | None = None,
+    file_path: str | None = None,
+    workspace: str | None = None,
+    documents: Documents = Provide[Container.documents],
+) -> Inserted:
+    """Put a document into the graph; see ``Documents.insert``."""
+    return await documents.insert(text, document_id=document_id, file_path=file_path, workspace=workspace)
+
+
+@async_task(app, name="lightrag.query")
+@inject
+async def query(
+    text: str,
+    *,
+    mode: QueryMode = "mix",
+    workspace: str | None = None,
+    documents: Documents = Provide[Container.documents],
+) -> Answer:
+    """Answer a question from the graph; see ``Documents.query``."""
+    return await documents.query(text, mode=mode, workspace=workspace)
+
+
+@async_task(app, name="lightrag.delete_document")
+@inject
+async def delete_document(
+    document_id: str,
+    *,
+    workspace: str | None = None,
+    documents: Documents = Provide[Container.documents],
+) -> Deleted:
+    """Remove a document from the graph; see ``Documents.delete``."""
+    return await documents.delete(document_id, workspace=workspace)
