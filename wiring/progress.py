@@ -1,0 +1,36 @@
+"""Progress bars on standard error."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+
+@contextlib.contextmanager
+def documents_progress(console: Console, total: int, where: str) -> Iterator[Callable[[], None]]:
+    """A bar over ``total`` documents; call what it yields once for each."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(f"inserting {where}", total=total)
+        yield lambda: progress.advance(task)
+
+
+@contextlib.contextmanager
+def download_progress(
+    console: Console, total: int
+) -> Iterator[Callable[[str, int], AbstractContextManager[Callable[[int], None]]]]:
+    """A bar over about ``total`` bytes of downloads; nothing is shown when there is nothing to download."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("downloading Neo4j", total=total, visible=False)
+
+        @contextlib.contextmanager
+        def file(name: str, size: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG001 - the signature is jgo's
+            progress.update(task, visible=True)
+            yield lambda count: progress.advance(task, count)
+
+        yield file
