@@ -1,0 +1,33 @@
+"""The server for the tests: NEO4J_URI if it is set, else a container where Docker answers, else the local one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = [
+    "tests.support.servers",
+    "tests.support.containers",
+    "tests.support.workers",
+    "tests.support.openai_server",
+]
+
+PROJECT = Path(__file__).parent.parent
+
+
+def pytest_report_header() -> str:
+    from tests.support.servers import choose_server
+
+    return f"neo4j: {choose_server()}"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test works in a folder of its own, with the project's config.yaml and no settings from outside."""
+    for name in list(os.environ):
+        if name.startswith(("NEO4J_", "LIGHTRAG_", "CELERY_", "WORKER_LOOP_", "APP_CONTAINER_", "OPENAI_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("APP_CONTAINER_CONFIG", str(PROJECT / "config.yaml"))
+    monkeypatch.chdir(tmp_path)

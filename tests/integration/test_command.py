@@ -1,0 +1,136 @@
+"""The installed command on a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.openai_server import OpenAIServer, config_with_openai
+from tests.support.servers import Server
+from tests.support.workers import WorkerProcess
+
+COMMAND = str(Path(sys.executable).parent / "lightrag-neo4j")
+
+
+def run(*arguments: str, code: int = 0) -> str:
+    """Run the command; returns what it prints, on standard error if it must fail."""
+    done = subprocess.run(
+        [COMMAND, *arguments],
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, done
+    assert "Traceback" not in done.stderr
+    return done.stderr if code else done.stdout
+
+
+def run_json(*arguments: str) -> Any:
+    return json.loads(run(*arguments, "--json"))
+
+
+@pytest.mark.usefixtures("environment")
+def test_check_shows_what_will_be_used(neo4j_server: Server, workspace: str) -> None:
+    facts = run_json("check")
+    assert facts["uri"] == neo4j_server.uri
+    assert facts["server"].startswith("Neo4j/5.")
+    assert facts["workspace"] == workspace
+    assert facts["max_connection_pool_size"] == 50
+    assert "sync driver" in facts["driver"]
+    assert neo4j_server.password not in run("check")
+    neo4j_server.until_no_connection_is_left()
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_wrong_password_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEO4J_PASSWORD", "not-the-password")
+    line = run("check", code=1)
+    assert "refuses user 'neo4j' with the password it was given; set NEO4J_USERNAME and NEO4J_PASSWORD" in line
+    assert "not-the-password" not in line
+    assert line.count("\n") == 1
+
+
+@pytest.mark.usefixtures("environment")
+def test_insert_and_query_without_a_worker(neo4j_server: Server, workspace: str) -> None:
+    line = run("query", "Who uses Redis?", code=1)
+    assert line == f"workspace '{workspace}' holds no documents yet; insert some, then ask again\n"
+
+    Path("notes").mkdir()
+    Path("notes/a.md").write_text("Our team runs Celery with Redis.")
+    Path("notes/empty.md").touch()
+    report = run("insert", "notes", code=1)
+    assert "notes/empty.md: is empty; there is nothing to insert" in report
+    Path("notes/empty.md").write_text("Here Ada met Bob.")
+    result = run_json("insert", "notes")
+    assert result["failed"] == []
+    statuses = {row["file_path"]: row["status"] for row in result["inserted"]}
+    assert statuses == {"notes/a.md": "unchanged", "notes/empty.md": "processed"}
+
+    answer = run_json("query", "Who uses Redis?")
+    assert "Our team runs Celery with Redis." in answer["answer"]
+    assert answer["workspace"] == workspace
+    Path("notes/a.md").write_text("Our team dropped Redis.")
+    line = run("insert", "notes/a.md", code=1)
+    assert "belongs to another text; delete that document first" in line
+    neo4j_server.until_no_connection_is_left()
+
+
+def test_insert_and_query_go_through_a_worker_that_runs(start_worker: Callable[..., WorkerProcess]) -> None:
+    worker = start_worker("--concurrency", "1")
+    worker.until_ready()
+    Path("a.md").write_text("Our team runs Celery with Redis.")
+    (row,) = run_json("insert", "a.md", "--document-id", "a")["inserted"]
+    assert (row["document_id"], row["status"]) == ("a", "processed")
+    assert "Our team runs Celery with Redis." in run("query", "Who uses Redis?", "--mode", "local")
+    assert worker.log.count("succeeded in") == 2
+
+
+@pytest.mark.usefixtures("environment")
+def test_a_hosted_model_by_configuration(openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own.yaml").write_text(config_with_openai(openai_server.base_url))
+    monkeypatch.setenv("APP_CONTAINER_CONFIG", "own.yaml")
+    Path("a.md").write_text("Our team runs Celery with Redis.")
+    run("insert", "a.md")
+    assert "Our team runs Celery with Redis." in run("query", "Who uses Redis?")
+    assert {path for path, _ in openai_server.requests} == {"/v1/chat/completions", "/v1/embeddings"}
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key")
+    Path("b.md").write_text("Here Ada met Bob.")
+    report = run("insert", "b.md", code=1)
+    assert "b.md: document " in report
+    assert "wrong key" in report
+    assert "sk-wrong-key" not in report
+
+
+def test_the_demo_runs_skips_what_is_there_and_leaves_nothing_running(
+    environment: dict[str, str], neo4j_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support.servers import forget_workspace
+
+    for name in environment.keys() - neo4j_server.environment.keys():
+        monkeypatch.delenv(name)
+    try:
+        first = run_json("demo", "--documents", "6")
+        assert (first["inserted"], first["there_already"], first["failed"]) == (6, 0, 0)
+        assert first["entities"] > 20
+        assert first["relations"] > 5
+        assert len(first["answers"]) == 2
+        assert first["drivers_opened"] == first["drivers_closed"] == first["worker_processes"] <= 2
+        assert first["connections_opened"] <= 1 + 2 * 5
+        assert first["connections_left"] == 0
+        second = run_json("demo", "--documents", "6")
+        assert (second["inserted"], second["there_already"]) == (0, 6)
+        assert (second["entities"], second["relations"]) == (first["entities"], first["relations"])
+    finally:
+        forget_workspace(neo4j_server, "demo")
+    neo4j_server.until_no_connection_is_left()
+    assert not list(Path().rglob("worker.json"))

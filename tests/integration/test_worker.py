@@ -1,0 +1,222 @@
+"""A real Celery prefork worker on a real server: ``celery -A wiring.celery_app worker``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.servers import Server
+from tests.support.workers import WorkerProcess
+from wiring.runner import Document, InWorkers, Outcome
+
+StartWorker = Callable[..., WorkerProcess]
+
+
+def insert(workers: InWorkers, documents: list[Document]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    workers.insert(documents, None, outcomes.append)
+    return outcomes
+
+
+def call(workers: InWorkers, task: str, *args: Any, **kwargs: Any) -> Any:
+    return workers._app.send_task(f"lightrag.{task}", args, kwargs).get(timeout=60)
+
+
+def config_with_model(function: str) -> str:
+    """A configuration whose model is ``function`` of tests/support/models.py."""
+    original = Path(os.environ["APP_CONTAINER_CONFIG"]).read_text()
+    Path("config.yaml").write_text(
+        original.replace("wiring.lightrag.offline.complete", f"tests.support.models.{function}")
+    )
+    return str(Path("config.yaml").absolute())
+
+
+def doc_status(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The rows LightRAG keeps of the documents of the test's workspace."""
+    folder = Path(environment["LIGHTRAG_WORKING_DIR"]) / environment["LIGHTRAG_WORKSPACE"]
+    rows: dict[str, dict[str, Any]] = json.loads((folder / "kv_store_doc_status.json").read_text())
+    return rows
+
+
+def test_two_children_insert_everything_once_with_a_driver_each(
+    start_worker: StartWorker,
+    environment: dict[str, str],
+    neo4j_server: Server,
+    workspace: str,
+    connections_opened: Callable[[], int],
+) -> None:
+    people = [f"Person{n}" for n in range(20)]
+    texts = [
+        " ".join(f"Here {people[(n + k) % 20]} met {people[(n * 7 + k) % 20]} in Room{n}." for k in range(5))
+        for n in range(20)
+    ]
+    documents = [Document(text, f"notes/{n}.md", f"doc{n}") for n, text in enumerate(texts)]
+    worker = start_worker("--concurrency", "2")
+    workers = worker.until_ready()
+
+    outcomes = insert(workers, documents)
+    assert [outcome.error for outcome in outcomes if outcome.error] == []
+    rows = doc_status(environment)
+    assert {key: row["status"] for key, row in rows.items()} == {f"doc{n}": "processed" for n in range(20)}
+
+    entities = neo4j_server.query(f"MATCH (n:`{workspace}`) RETURN n.entity_id AS name, n.source_id AS chunks")
+    assert max(Counter(row["name"] for row in entities).values()) == 1
+    mentions = {row["name"]: len(row["chunks"].split("<SEP>")) for row in entities}
+    assert mentions == {name: sum(f"{name} " in text or f"{name}." in text for text in texts) for name in mentions}
+    assert {*people, *(f"Room{n}" for n in range(20))} <= set(mentions)
+
+    opened = worker.drivers("opened")
+    assert len(opened) == len(set(opened)) == 2
+    assert connections_opened() <= 1 + 2 * 4 + 6  # the parent's check, four a child, and what this test looked with
+
+    again = insert(workers, documents[:5])
+    assert [outcome.result["status"] for outcome in again if outcome.result] == ["unchanged"] * 5
+    assert len(worker.drivers("opened")) == 2
+
+    family = psutil.Process(worker.process.pid).children(recursive=True)
+    assert worker.stop() == 0
+    assert sorted(worker.drivers("closed")) == sorted(opened)
+    neo4j_server.until_no_connection_is_left()
+    gone, alive = psutil.wait_procs(family, 10)
+    assert (len(gone), alive) == (len(family), [])
+    assert "Traceback" not in worker.log
+
+
+def test_documents_questions_and_mistakes(
+    start_worker: StartWorker, environment: dict[str, str], neo4j_server: Server, workspace: str, tmp_path: Path
+) -> None:
+    forgive = tmp_path / "forgive"
+    config = config_with_model("failing_on_request")
+    workers = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config, FORGIVE=str(forgive)).until_ready()
+
+    with pytest.raises(Exception, match=rf"workspace '{workspace}' holds no documents yet; insert some"):
+        call(workers, "query", "Who uses Redis?")
+
+    first = call(workers, "insert_document", "Our team runs Celery with Redis.", document_id="a", file_path="x/a.md")
+    assert (first["status"], first["document_id"], first["workspace"]) == ("processed", "a", workspace)
+    answer = call(workers, "query", "Who uses Redis?")
+    assert "Celery - Redis: Our team runs Celery with Redis." in answer["answer"]
+    assert answer["references"] == ["x__a.md"]
+
+    # The same again, the same text under another name, another text under the same id or path.
+    same = call(workers, "insert_document", "Our team runs Celery with Redis.", document_id="a", file_path="x/a.md")
+    assert same["status"] == "unchanged"
+    twin = call(workers, "insert_document", "Our team runs Celery with Redis.", document_id="b", file_path="y/a.md")
+    assert (twin["status"], twin["duplicate_of"]) == ("duplicate", "a")
+    with pytest.raises(Exception, match="document id 'a' belongs to another text; delete that document first"):
+        call(workers, "insert_document", "Another text.", document_id="a")
+    with pytest.raises(Exception, match=r"document 'c' was refused: File name already exists.*other than 'x__a\.md'"):
+        call(workers, "insert_document", "Another text.", document_id="c", file_path="x/a.md")
+    assert set(doc_status(environment)) == {"a"}
+
+    # A failure carries LightRAG's reason, stops nothing else, and can be tried again.
+    with pytest.raises(Exception, match=r"document 'bad' failed in LightRAG: .*the model is out of order"):
+        call(workers, "insert_document", "PLEASE-FAIL now and then.", document_id="bad")
+    assert call(workers, "insert_document", "Here Ada wrote to Bob.", document_id="d")["status"] == "processed"
+    forgive.touch()
+    assert call(workers, "insert_document", "PLEASE-FAIL now and then.", document_id="bad")["status"] == "processed"
+    assert {key: row["status"] for key, row in doc_status(environment).items()} == dict.fromkeys(
+        ("a", "bad", "d"), "processed"
+    )
+
+    # Deleting takes away what only that document brought.
+    assert call(workers, "delete_document", "d") == {"document_id": "d", "workspace": workspace, "status": "deleted"}
+    names = {row["name"] for row in neo4j_server.query(f"MATCH (n:`{workspace}`) RETURN n.entity_id AS name")}
+    assert {"Celery", "Redis"} <= names
+    assert names.isdisjoint({"Ada", "Bob"})
+    with pytest.raises(Exception, match=f"workspace '{workspace}' has no document 'd'"):
+        call(workers, "delete_document", "d")
+
+    for text, kwargs, reason in [
+        ("", {}, "the document is empty"),
+        ("x" * 4_000_001, {}, "split it"),
+        ("x", {"workspace": "../../etc"}, r"workspace '\.\./\.\./etc' is not a name"),
+    ]:
+        with pytest.raises(Exception, match=reason):
+            call(workers, "insert_document", text, **kwargs)
+
+
+def test_workspaces_are_apart(start_worker: StartWorker, neo4j_server: Server, workspace: str) -> None:
+    from tests.support.servers import forget_workspace
+
+    other = f"{workspace}_other"
+    workers = start_worker("--concurrency", "1").until_ready()
+    try:
+        call(workers, "insert_document", "Here Ada met Bob.", document_id="a")
+        call(workers, "insert_document", "Here Eve met Mallory.", document_id="a", workspace=other)
+        for name, expected in ((workspace, {"Ada", "Bob"}), (other, {"Eve", "Mallory"})):
+            rows = neo4j_server.query(f"MATCH (n:`{name}`) RETURN n.entity_id AS name")
+            assert {row["name"] for row in rows} == expected
+    finally:
+        forget_workspace(neo4j_server, other)
+
+
+def test_a_task_that_is_interrupted_leaves_a_document_that_another_task_takes_up(
+    start_worker: StartWorker, environment: dict[str, str]
+) -> None:
+    config = config_with_model("slow")
+    worker = start_worker("--concurrency", "2", APP_CONTAINER_CONFIG=config, CELERY_TASK_SOFT_TIME_LIMIT="3")
+    workers = worker.until_ready()
+    call(workers, "insert_document", "Here Ada met Bob.", document_id="warm")
+    text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(12))
+    with pytest.raises(Exception, match="SoftTimeLimitExceeded"):
+        call(workers, "insert_document", text, document_id="long")
+    assert doc_status(environment)["long"]["status"] not in ("processed", "failed")
+    assert call(workers, "insert_document", "Here Eve met Mallory.", document_id="short")["status"] == "processed"
+
+
+def failing_start(worker: WorkerProcess) -> str:
+    assert worker.process.wait(60) == 1
+    assert "Traceback" not in worker.log
+    lines = [line for line in worker.log.splitlines() if "SecurityWarning" not in line]
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (
+            {"NEO4J_PASSWORD": "wrong-password"},
+            "refuses user 'neo4j' with the password it was given; set NEO4J_USERNAME",
+        ),
+        ({"NEO4J_URI": "bolt://127.0.0.1:1"}, "Neo4j at bolt://127.0.0.1:1 does not answer"),
+        ({"NEO4J_DATABASE": "nowhere"}, "set NEO4J_DATABASE to one that exists"),
+        ({"NEO4J_MAX_POOL_SIZE": "abc"}, "$NEO4J_MAX_CONNECTION_POOL_SIZE): found 'abc', expected a whole number"),
+        ({"LIGHTRAG_GRAPH_STORAGE": "Neo4JHybridStorag"}, "did you mean 'Neo4JHybridStorage'?"),
+        ({"LIGHTRAG_KV_STORAGE": "JsonKVStorag"}, "found 'JsonKVStorag'; use one of ['JsonKVStorage', "),
+    ],
+)
+def test_a_worker_that_cannot_work_does_not_start(
+    start_worker: StartWorker, change: dict[str, str], expected: str
+) -> None:
+    line = failing_start(start_worker(**change))
+    assert expected in line
+    assert "wrong-password" not in line
+
+
+def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWorker, tmp_path: Path) -> None:
+    first = start_worker("--concurrency", "1")
+    first.until_ready()
+    second_folder = tmp_path / "second"
+    second_folder.mkdir()
+    line = failing_start(start_worker("--concurrency", "1", CELERY_DATA_DIR=str(second_folder)))
+    assert f"is in use by process {first.process.pid}, and its files would lose what a second one writes" in line
+
+
+def test_solo_and_threads_pools_close_what_they_opened(start_worker: StartWorker, neo4j_server: Server) -> None:
+    for number, pool in enumerate(("solo", "threads")):
+        worker = start_worker("--pool", pool, "--concurrency", "2")
+        workers = worker.until_ready()
+        outcomes = insert(workers, [Document(f"Here A{number}{n} met B.", f"{number}{n}.md") for n in range(4)])
+        assert [outcome.error for outcome in outcomes if outcome.error] == []
+        assert worker.stop(signal.SIGTERM) == 0
+        assert worker.drivers("opened") == worker.drivers("closed") == [worker.process.pid]
+        neo4j_server.until_no_connection_is_left()

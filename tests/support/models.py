@@ -1,0 +1,22 @@
+"""Models for workers in tests, named by their dotted path."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from wiring.lightrag import offline
+
+
+async def failing_on_request(prompt: str, **options: Any) -> str:
+    """The offline model, which fails for a text that says so, unless the file $FORGIVE exists."""
+    if "PLEASE-FAIL" in prompt and not os.path.exists(os.environ.get("FORGIVE", "")):  # noqa: PTH110, ASYNC240
+        raise ConnectionError("the model is out of order")
+    return await offline.complete(prompt, **options)
+
+
+async def slow(prompt: str, **options: Any) -> str:
+    """The offline model, after a while."""
+    await asyncio.sleep(1.0)
+    return await offline.complete(prompt, **options)

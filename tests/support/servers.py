@@ -1,0 +1,120 @@
+"""One real Neo4j for the whole run, and eyes on its side of the connections."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from neo4j import GraphDatabase
+
+PROJECT_ROOT = Path(__file__).parent.parent.parent
+IMAGE = "neo4j:5.26"
+OUR_AGENT = "lightrag-neo4j-wiring/"
+
+# Read before any test changes the environment.
+_URI = os.environ.get("NEO4J_URI")
+_USERNAME = os.environ.get("NEO4J_USERNAME", "neo4j")
+_PASSWORD = os.environ.get("NEO4J_PASSWORD", "")
+_HOME = PROJECT_ROOT / ".lightrag" / "test-neo4j"
+
+
+@dataclass(frozen=True)
+class Server:
+    uri: str
+    username: str
+    password: str = field(repr=False)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"NEO4J_URI": self.uri, "NEO4J_USERNAME": self.username, "NEO4J_PASSWORD": self.password}
+
+    def query(self, query: str, **parameters: Any) -> list[dict[str, Any]]:
+        with GraphDatabase.driver(self.uri, auth=(self.username, self.password)) as driver:
+            records, _, _ = driver.execute_query(query, parameters)
+            return [record.data() for record in records]
+
+    def our_connections(self) -> list[str]:
+        """Ids of the connections of this project's drivers, as the server sees them."""
+        rows = self.query("CALL dbms.listConnections() YIELD connectionId, userAgent")
+        return [row["connectionId"] for row in rows if row["userAgent"].startswith(OUR_AGENT)]
+
+    def newest_connection(self) -> int:
+        """The number of the newest connection, this one; the server counts them up."""
+        rows = self.query("CALL dbms.listConnections() YIELD connectionId")
+        return max(int(row["connectionId"].rpartition("-")[2]) for row in rows)
+
+    def until_no_connection_is_left(self, seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while left := self.our_connections():
+            assert time.monotonic() < deadline, f"connections left open: {left}"
+            time.sleep(0.1)
+
+
+@functools.cache
+def choose_server() -> str:
+    if _URI:
+        return f"NEO4J_URI={_URI}"
+    try:
+        answer = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)  # noqa: S607
+    except (OSError, subprocess.TimeoutExpired):
+        return "local"
+    return "testcontainers" if answer.returncode == 0 else "local"
+
+
+@pytest.fixture(scope="session")
+def neo4j_server() -> Iterator[Server]:
+    """A real server. No server is an error, never a skip."""
+    choice = choose_server()
+    if choice == "testcontainers":
+        from testcontainers.neo4j import Neo4jContainer
+
+        with Neo4jContainer(IMAGE, password=uuid.uuid4().hex) as container:
+            server = Server(container.get_connection_url(), container.username, container.password)
+            yield server
+            server.until_no_connection_is_left()
+    elif choice == "local":
+        from wiring.local_neo4j import LocalNeo4j
+
+        local = LocalNeo4j(_HOME)
+        started = local.start()
+        try:
+            server = Server(started.uri, "neo4j", started.password)
+            yield server
+            server.until_no_connection_is_left()
+        finally:
+            local.stop()
+    else:
+        server = Server(str(_URI), _USERNAME, _PASSWORD)
+        yield server
+        server.until_no_connection_is_left()
+
+
+@pytest.fixture
+def workspace(neo4j_server: Server) -> Iterator[str]:
+    """The name of a workspace that nothing else uses; its graph is removed afterwards."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield name
+    forget_workspace(neo4j_server, name)
+
+
+@pytest.fixture
+def connections_opened(neo4j_server: Server) -> Callable[[], int]:
+    """Counts the connections the server accepted since the test began, without those of the counting."""
+    before = neo4j_server.newest_connection()
+    return lambda: neo4j_server.newest_connection() - before - 1
+
+
+def forget_workspace(server: Server, name: str) -> None:
+    server.query(f"MATCH (n:`{name}`) DETACH DELETE n")
+    for row in server.query("SHOW CONSTRAINTS YIELD name, labelsOrTypes WHERE labelsOrTypes = [$name]", name=name):
+        server.query(f"DROP CONSTRAINT `{row['name']}`")
+    for row in server.query("SHOW INDEXES YIELD name, labelsOrTypes WHERE labelsOrTypes = [$name]", name=name):
+        server.query(f"DROP INDEX `{row['name']}`")

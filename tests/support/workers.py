@@ -1,0 +1,94 @@
+"""A real Celery worker process, on the server of the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.servers import PROJECT_ROOT
+from wiring.runner import InWorkers, find_workers
+
+START_TIMEOUT = 90.0
+
+
+class WorkerProcess:
+    def __init__(self, folder: Path, environment: dict[str, str], arguments: Sequence[str]) -> None:
+        self.log_file = folder / "worker.log"
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            "wiring.celery_app",
+            "worker",
+            "--loglevel",
+            "INFO",
+            *arguments,
+        ]
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                command,
+                env={**os.environ, **environment, "PYTHONPATH": str(PROJECT_ROOT)},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def until_ready(self) -> InWorkers:
+        from app_container import create_container
+
+        settings = create_container().settings().celery
+        deadline = time.monotonic() + START_TIMEOUT
+        while (workers := find_workers(settings)) is None:
+            assert self.process.poll() is None, f"the worker ended:\n{self.log}"
+            assert time.monotonic() < deadline, f"the worker does not answer:\n{self.log}"
+        return workers
+
+    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> int:
+        """Ask it to end; returns its exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(timeout)
+
+    def kill(self) -> None:
+        """End it and all it started at once, if it still runs: a warm shutdown takes Celery some seconds."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self.process.pid)
+            family = [process, *process.children(recursive=True)]
+            for member in family:
+                member.kill()
+            psutil.wait_procs(family, 10.0)
+        self.process.wait(10.0)
+
+    def drivers(self, what: str) -> list[int]:
+        """The processes that opened or closed a driver, once for each time."""
+        return [int(pid) for pid in re.findall(rf"{what} \w*Driver .*process (\d+)", self.log)]
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
+    """Starts workers with the test's settings, and ends those that still run."""
+    started: list[WorkerProcess] = []
+
+    def start(*arguments: str, **overrides: str) -> WorkerProcess:
+        worker = WorkerProcess(tmp_path, environment | overrides, arguments)
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        worker.kill()
