@@ -1,0 +1,46 @@
+# `make` shows what there is. Everything runs in .venv, which is made on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit lint bench lock clean
+
+help: ## Show the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## Build a graph in a real Neo4j from Celery workers; KEEP=1 leaves them running
+	@$(BIN)/lightrag-neo4j demo $(if $(KEEP),--keep)
+
+test: $(VENV)/installed ## Run all tests, on a real Neo4j
+	@$(BIN)/python -m pytest
+
+unit: $(VENV)/installed ## Run the tests that need no server
+	@$(BIN)/python -m pytest tests/unit
+
+lint: $(VENV)/installed ## Check style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: $(VENV)/installed ## Measure a task against a driver per task, on a real Neo4j
+	@$(BIN)/python -m benchmarks.driver_per_task
+
+lock: $(VENV)/installed ## Write requirements.lock anew from pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --no-strip-extras --generate-hashes \
+		--no-annotate --no-header --upgrade pyproject.toml --output-file requirements.lock
+
+clean: ## Stop the local Neo4j and delete what was made, .venv and its data included
+	@if [ -x $(BIN)/lightrag-neo4j ]; then $(BIN)/lightrag-neo4j neo4j stop || true; fi
+	@rm -rf $(VENV) .lightrag .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/installed: pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	@echo "setting up $(VENV) (once) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
