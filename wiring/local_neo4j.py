@@ -133,7 +133,7 @@ class LocalNeo4j:
             return
         if (self._home / "data" / "databases").exists():
             raise LocalNeo4jError(f"{self._home} holds a database but no password file; move or delete that folder")
-        first = secrets.token_urlsafe(24)
+        first = secrets.token_hex(24)  # never starts with "-", which the admin command would take for an option
         command = [str(java), _ADMIN_CLASS, "dbms", "set-initial-password", first]
         done = subprocess.run(
             command, env=self._environment(jars), capture_output=True, text=True, timeout=START_TIMEOUT, check=False
@@ -141,7 +141,7 @@ class LocalNeo4j:
         if done.returncode != 0:
             raise LocalNeo4jError(f"Neo4j's set-initial-password failed: {' '.join(done.stderr.split())}")
         _write_private(self._first_password_file, first)
-        _write_private(self._password_file, secrets.token_urlsafe(24))
+        _write_private(self._password_file, secrets.token_hex(24))
 
     def _environment(self, jars: list[Path]) -> dict[str, str]:
         home = str(self._home)
