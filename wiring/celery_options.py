@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from app_container.settings import CelerySettings
+from wiring import folder_broker
 
 
 def celery_options(settings: CelerySettings) -> dict[str, Any]:
@@ -21,10 +23,8 @@ def celery_options(settings: CelerySettings) -> dict[str, Any]:
     }
     folder = settings.data_dir.absolute()
     if settings.broker_url.startswith("filesystem://"):
-        options["broker_url"] = "filesystem://localhost"  # the host means nothing here, but kombu warns without one
-        messages, control = folder / "messages", folder / "control"
-        messages.mkdir(parents=True, exist_ok=True)
-        control.mkdir(exist_ok=True)
+        messages, control = _private(folder / "messages"), _private(folder / "control")
+        options["broker_url"] = folder_broker.URL
         options["broker_transport_options"] = {
             "data_folder_in": str(messages),
             "data_folder_out": str(messages),
@@ -32,7 +32,11 @@ def celery_options(settings: CelerySettings) -> dict[str, Any]:
             "polling_interval": 0.05,
         }
     if settings.result_backend is None:
-        results = folder / "results"
-        results.mkdir(parents=True, exist_ok=True)
-        options["result_backend"] = results.as_uri()
+        options["result_backend"] = folder_broker.RESULTS + _private(folder / "results").as_uri()
     return options
+
+
+def _private(folder: Path) -> Path:
+    """Make a folder that only its owner can look into: messages carry documents."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
