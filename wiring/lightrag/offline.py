@@ -29,9 +29,10 @@ _MAX_SUMMARY = 1200
 
 _FENCED = re.compile(r"---Input Text---\s*```\n(.*)\n```\s*---Output---", re.DOTALL)
 _NOISE = re.compile(
-    r"```.*?```|<[^>]+>|https?://\S+|\[!\[.*?\)\]\(.*?\)|^\s*(\.\. |:\w+:).*$|\|[^|\n]{1,40}\|",
+    r"```.*?```|<[^>]+>|https?://\S+|^\s*(\.\. |:\w+:).*$|\|[^|\n]{1,40}\|",
     re.DOTALL | re.MULTILINE,
 )
+_BADGE = re.compile(r"\[!\[[^\]]*\]\([^)]*\)\]\([^)]*\)")
 _LINK = re.compile(r"!?\[([^\]]*)\](\([^)]*\)|\[[^\]]*\])?")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _NAME = re.compile(r"`([A-Za-z_][\w.-]{1,38}\w)`|\b([A-Z][A-Za-z0-9]+(?:[ -][A-Z][A-Za-z0-9]+){0,2}|[a-z]+[A-Z]\w+)\b")
@@ -100,7 +101,7 @@ async def embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _extract(text: str) -> str:
-    plain = _LINK.sub(r"\1", _NOISE.sub(" ", text))
+    plain = _NOISE.sub(" ", _LINK.sub(r"\1", _BADGE.sub(" ", text)))
     first_seen: dict[str, str] = {}
     count: Counter[str] = Counter()
     pairs: dict[tuple[str, str], str] = {}
