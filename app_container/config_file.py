@@ -109,21 +109,25 @@ def read_config(path: Path, environ: Mapping[str, str] = os.environ) -> ConfigFi
     try:
         text = path.read_text(encoding="utf-8-sig")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None and not isinstance(node, yaml.MappingNode):
+            fix = "start with a section, such as 'neo4j:'"
+            raise ConfigurationError(Problem(f"{path}:1", "", (), "does not hold settings", fix))
+        config.tree = _Tree(config, environ).mapping(node, ()) if node else {}
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
-        found = f"not valid YAML: {error.problem or error.context}"
-        raise ConfigurationError(Problem(where, "", (), found, "check the indentation, colons and quotes")) from None
+        raise ConfigurationError(_yaml_problem(path, error)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigurationError(Problem(str(path), "", (), f"cannot be read: {reason}", "check the file")) from None
-    if node is None:
-        return config
-    if not isinstance(node, yaml.MappingNode):
-        fix = "start with a section, such as 'neo4j:'"
-        raise ConfigurationError(Problem(f"{path}:1", "", (), "does not hold settings", fix))
-    config.tree = _Tree(config, environ).mapping(node, ())
     return config
+
+
+def _yaml_problem(path: Path, error: yaml.MarkedYAMLError) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+    found, fix = str(error.problem or error.context), "check the indentation, colons and quotes"
+    if re.search("alias|anchor|tag", found):  # these quote the text, which may be a password
+        found, fix = found.partition("'")[0].rstrip(), "text that begins with '*', '&' or '!' needs quotes"
+    return Problem(where, "", (), f"not valid YAML: {found}", fix)
 
 
 class _Tree:
@@ -154,6 +158,10 @@ class _Tree:
 
     def _value(self, node: yaml.Node, keys: KeyPath, line: int) -> Any:
         self._config.sources[keys] = Source(line)
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            fix = "put it in quotes, if '!' is part of the text"
+            self._config.problems.append(self._config.problem(keys, "begins with '!', which makes it a YAML tag", fix))
+            return None
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, keys, line)
         if id(node) in self._open:
@@ -175,7 +183,7 @@ class _Tree:
         try:
             result = interpolate(node.value, self._environ)
         except InterpolationError as error:
-            fix = "write ${NAME} or ${NAME:default}; $${ stands for a literal ${"
+            fix = "write ${NAME} or ${NAME:default}, and $${ for a literal ${"
             self._config.problems.append(self._config.problem(keys, str(error), fix))
             return None
         self._config.sources[keys] = Source(line, result.variables)

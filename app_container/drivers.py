@@ -16,6 +16,9 @@ if TYPE_CHECKING:  # the driver takes 0.3 s to import; only who builds one pays
     from app_container.settings import Neo4jSettings
 
 
+_LOCKED = "Neo.ClientError.Security.AuthenticationRateLimit"
+
+
 def driver_options(settings: Neo4jSettings) -> dict[str, Any]:
     """The keyword arguments for ``GraphDatabase.driver``, credentials included."""
     return {
@@ -75,6 +78,11 @@ def check_connection(settings: Neo4jSettings, timeout: float = 10.0) -> str:
             "set NEO4J_USERNAME and NEO4J_PASSWORD"
         ) from None
     except ClientError as error:
+        if error.code == _LOCKED:
+            raise ServerUnavailableError(
+                f"{where} has locked user {settings.username!r} for some seconds, after several wrong passwords; "
+                "wait, then start again with the right NEO4J_PASSWORD"
+            ) from None
         fix = "set NEO4J_DATABASE to one that exists" if "Database" in (error.code or "") else "see the server's log"
         message = f"{where}, database {settings.database!r}: {_one_line(error)}; {fix}"
         raise ServerUnavailableError(message) from None

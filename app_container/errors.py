@@ -13,6 +13,14 @@ class AppContainerError(Exception):
     """Base of all errors below: catch this one to print a clean message and leave."""
 
 
+def describe(error: object) -> str:
+    """One line for what went wrong: our own messages as they are, others with the name of their type."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AppContainerError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in the configuration.

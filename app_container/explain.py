@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin
@@ -14,6 +15,7 @@ from app_container.config_file import ConfigFile, KeyPath
 from app_container.errors import Problem
 
 _MAX_SHOWN = 60
+_MASK = "**********"
 
 
 def explain(error: ValidationError, model: type[BaseModel], config: ConfigFile) -> Iterator[Problem]:
@@ -56,10 +58,11 @@ def _expected(detail: ErrorDetails) -> str:
     if kind.startswith("bool_"):
         return "true or false"
     words = {
-        "greater_than": "more than {gt}",
-        "greater_than_equal": "{ge} or more",
+        "greater_than": "more than {gt:g}",
+        "greater_than_equal": "{ge:g} or more",
         "literal_error": "{expected}",
-        "string_pattern_mismatch": "text that matches {pattern}",
+        "path_type": "a path",
+        "string_unicode": "UTF-8 text",
         "string_too_short": "some text",
         "too_short": "some text",
         "string_too_long": "at most {max_length} characters",
@@ -75,13 +78,20 @@ def _shown(detail: ErrorDetails, model: type[BaseModel], keys: KeyPath) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, SecretStr) or _is_hidden(model, keys):
-        return "'**********'" if str(value) else "nothing"
+        return repr(_MASK) if str(value) else "nothing"
     if isinstance(value, dict | list):
         return "a section" if isinstance(value, dict) else "a list"
-    text = str(value)
-    if detail["type"] == "uri_credentials":
-        text = f"{text.partition('://')[0]}://**********@{text.rpartition('@')[2]}"
+    text = _without_credentials(str(value))
     return repr(text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "...")
+
+
+def _without_credentials(text: str) -> str:
+    """An address without its user and password, and without what it asks for."""
+    before, at, host = text.rpartition("@")
+    scheme = re.match(r"[\w+.-]*://", before)
+    shown = f"{scheme.group() if scheme else ''}{_MASK}@{host}" if at else text
+    address, question_mark, _ = shown.partition("?")
+    return f"{address}?{_MASK}" if question_mark else shown
 
 
 def _is_hidden(model: type[BaseModel], keys: KeyPath) -> bool:

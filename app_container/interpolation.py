@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class InterpolationError(ValueError):
-    """The text between ``${`` and ``}`` cannot be read."""
+    """A ``${...}`` cannot be read. The message never quotes the text: that may be a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
     means to people. A default may itself contain ``${...}``. ``$${`` stands for a literal ``${``.
 
     Raises:
-        InterpolationError: a brace is not closed, or a name is not one.
+        InterpolationError: a brace is not closed, a name is not one, or a default is written as shells write it.
     """
     variables: list[str] = []
     missing: list[str] = []
@@ -56,7 +56,9 @@ def interpolate(text: str, environ: Mapping[str, str]) -> Interpolated:
         end = _closing_brace(text, start)
         name, colon, fallback = text[start + 2 : end].partition(":")
         if not _NAME.fullmatch(name):
-            raise InterpolationError(f"{name!r} in {text[start : end + 1]!r} is not a name of a variable")
+            raise InterpolationError("what follows '${' is not a name of a variable")
+        if fallback[:1] in ("-", "?", "+"):
+            raise InterpolationError(f"'${{{name}:{fallback[0]}' is a shell's notation")
         parts.append(text[position:start])
         variables.append(name)
         nested = interpolate(fallback, environ)
@@ -84,4 +86,4 @@ def _closing_brace(text: str, start: int) -> int:
             depth -= 1
             if depth == 0:
                 return index
-    raise InterpolationError(f"{text[start:]!r} has no closing brace")
+    raise InterpolationError("'${' has no closing brace")

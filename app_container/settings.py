@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +22,8 @@ from pydantic import (
     PositiveInt,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -39,9 +42,9 @@ def _check_uri(uri: str) -> str:
             "uri", "an address that starts with one of {schemes}", {"schemes": ":// ".join(URI_SCHEMES) + "://"}
         )
     if "@" in rest:
-        raise PydanticCustomError(
-            "uri_credentials", "an address without user and password, which have settings of their own"
-        )
+        raise PydanticCustomError("uri", "an address without user and password, which have settings of their own")
+    if "?" in rest and scheme.startswith("bolt"):  # with neo4j:// it is the routing context
+        raise PydanticCustomError("uri", "an address without '?' and what follows; options have settings of their own")
     if not rest.strip("/"):
         raise PydanticCustomError("uri", "an address with a host, such as bolt://localhost:7687", {})
     return uri
@@ -51,6 +54,19 @@ def _check_workspace(name: str) -> str:
     if name in (".", "..") or not all(c.isalnum() or c in "_-." for c in name):
         raise PydanticCustomError("workspace", "a name of letters, digits, '_', '-' and '.'")
     return name
+
+
+def _check_dotted_path(path: str) -> str:
+    names = path.split(".")
+    if len(names) < 2 or not all(name.isidentifier() for name in names):  # noqa: PLR2004 - a module and a function
+        raise PydanticCustomError("dotted_path", "the dotted path of a function, such as package.module.function")
+    return path
+
+
+def _check_broker_url(url: str) -> str:
+    if not re.match(r"\w[\w+]*://", url):
+        raise PydanticCustomError("broker_url", "an address such as redis://localhost:6379/0, or filesystem://")
+    return url
 
 
 def _free_form(value: Any) -> Any:
@@ -71,9 +87,9 @@ def _is_secret(key: str) -> bool:
     )
 
 
-Options = Annotated[dict[str, Any], BeforeValidator(_free_form)]
+Options = Annotated[dict[str, Any], BeforeValidator(_free_form), Field(repr=False)]
 Workspace = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace)]
-DottedPath = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)+$")]
+DottedPath = Annotated[str, AfterValidator(_check_dotted_path)]
 
 
 class _Section(BaseModel):
@@ -141,11 +157,19 @@ class WorkerLoopSettings(_Section):
 class CelerySettings(_Section):
     """The ready worker ``wiring.celery_app``; names are Celery's own, times in seconds."""
 
-    broker_url: str = Field("filesystem://", pattern=r"^\w[\w+]*://", repr=False)
+    broker_url: Annotated[str, AfterValidator(_check_broker_url)] = Field("filesystem://", repr=False)
     result_backend: str | None = Field(None, repr=False)
     data_dir: Path = Path(".lightrag/celery")
     task_soft_time_limit: PositiveFloat = 900.0
     task_time_limit: PositiveFloat = 960.0
+
+    @field_validator("task_time_limit")
+    @classmethod
+    def _comes_after_the_soft_limit(cls, limit: float, info: ValidationInfo) -> float:
+        soft = info.data.get("task_soft_time_limit", 0.0)
+        if limit <= soft:
+            raise PydanticCustomError("time_limit", "more than task_soft_time_limit, {soft}", {"soft": f"{soft:g}"})
+        return limit
 
 
 class Settings(_Section):

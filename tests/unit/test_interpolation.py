@@ -31,7 +31,7 @@ def test_a_required_variable_that_is_not_set_is_named() -> None:
     assert interpolate("${A:${B}}-${C}", {}).missing == ("B", "C")
 
 
-@pytest.mark.parametrize("text", ["${", "${A", "${1A}", "${}", "${A B}", "${A:${B}"])
+@pytest.mark.parametrize("text", ["${", "${A", "${1A}", "${}", "${A B}", "${A:${B}", "${A:-b}", "${A:?b}"])
 def test_what_cannot_be_read_is_refused(text: str) -> None:
     with pytest.raises(InterpolationError):
         interpolate(text, {})

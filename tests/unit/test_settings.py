@@ -118,6 +118,7 @@ celry: {}
         ("uri: bolt://", "expected an address with a host"),
         ("username: ''", "found '', expected some text"),
         ("database: [a]", "found a list, expected text"),
+        ("uri: 'bolt://h?a=b'", "found 'bolt://h?**********', expected an address without '?'"),
     ],
 )
 def test_a_bad_value_is_shown_with_what_was_expected(setting: str, expected: str) -> None:
@@ -127,9 +128,38 @@ def test_a_bad_value_is_shown_with_what_was_expected(setting: str, expected: str
 
 
 @pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("working_dir:", "found nothing, expected a path"),
+        ("llm: {function: complete}", "expected the dotted path of a function, such as package.module.function"),
+        ("document_timeout: 0", "found '0', expected more than 0;"),
+    ],
+)
+def test_a_bad_value_of_lightrag_is_shown_with_what_was_expected(setting: str, expected: str) -> None:
+    (line,) = problems(f"neo4j: {{password: x}}\nlightrag:\n  {setting}\n")
+    assert line.startswith("config.yaml:3: lightrag.")
+    assert expected in line
+
+
+def test_the_hard_time_limit_comes_after_the_soft_one() -> None:
+    (line,) = problems("neo4j: {password: x}\ncelery: {task_soft_time_limit: 10, task_time_limit: 5}\n")
+    assert "celery.task_time_limit: found '5', expected more than task_soft_time_limit, 10" in line
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "neo4j: {password: {s3cret: 1}}",
+        "neo4j: {password: '${NEO4J_PASSWORD:s3cret'}",
+        "neo4j: {password: '${s3cret word}'}",
+        "neo4j: {password: '${A:-s3cret}'}",
+        "neo4j: {password: *s3cret}",
+        "neo4j: {password: !s3!cret s3cret}",
+        "neo4j: {password: !s3cret s3cret}",
+        "neo4j: {password: x, uri: 'http://neo4j:s3cret@host'}",
+        "neo4j: {password: x, uri: 'neo4j:s3cret@host'}",
+        "neo4j: {password: x, uri: 'bolt://host?password=s3cret'}",
+        "neo4j: {password: x}\nlightrag: {llm: {options: s3cret}}",
         "neo4j: {password: [s3cret]}",
         "neo4j: {password: x, uri: 'bolt://neo4j:s3cret@host'}",
         "neo4j: {password: x}\ncelery: {broker_url: 'amqp:/guest:s3cret@host'}",
@@ -162,7 +192,16 @@ celery: {broker_url: "amqp://guest:s3cret@host"}
         ("neo4j:\n  username: a\n", "neo4j.password: is missing; add it: 'password: ${NEO4J_PASSWORD}'"),
         ("neo4j:\n  password: a\n  password: b\n", "neo4j.password: is there twice, in lines 2 and 3; keep one"),
         ("neo4j: &a\n  password: x\n  b: *a\n", "neo4j.b: contains itself"),
-        ("neo4j:\n  password: ${A B}\n", "config.yaml:2: neo4j.password: 'A B' in '${A B}' is not a name"),
+        (
+            "neo4j:\n  password: ${A B}\n",
+            "config.yaml:2: neo4j.password: what follows '${' is not a name of a variable",
+        ),
+        ("neo4j:\n  uri: ${U:-x}\n", "config.yaml:2: neo4j.uri: '${U:-' is a shell's notation; write ${NAME} or ${NAM"),
+        ("neo4j:\n  <<: x\n", "config.yaml:2:7: not valid YAML: expected a mapping or list of mappings for merging"),
+        (
+            "neo4j:\n  password: !x y\n",
+            "config.yaml:2: neo4j.password: begins with '!', which makes it a YAML tag; put",
+        ),
         ("neo4j: x\n", "neo4j: found 'x', expected a section with settings below it"),
     ],
 )
