@@ -15,7 +15,6 @@ import importlib.util
 import inspect
 import logging
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -32,7 +31,7 @@ _log = logging.getLogger("wiring.celery")
 _CONTAINER = "lightrag_neo4j_container"
 
 
-def setup(app: Celery, container: Container) -> None:
+def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
     """Give ``app``'s workers the container, with the right lifetimes in every pool.
 
     At start the worker checks the configuration and the server, and ends with one line when either is wrong. Every
@@ -41,13 +40,15 @@ def setup(app: Celery, container: Container) -> None:
     Args:
         app: the application whose worker this process is, or whose tasks it calls.
         container: what its tasks receive.
+        lightrag: whether LightRAG is what the worker is for. Then it is checked at start, too, and its working
+            directory taken, which otherwise happens with the first task that uses it.
     """
     app.conf[_CONTAINER] = container
     uid = f"lightrag-neo4j-{id(container)}"
-    before_fork = functools.partial(_before_fork, container)
+    before_fork = functools.partial(_before_fork, container, lightrag)
     signals.worker_init.connect(before_fork, weak=False, dispatch_uid=uid)
     signals.worker_process_init.connect(_join_shared_state, weak=False, dispatch_uid=uid)
-    close = functools.partial(_close, container, os.getpid())
+    close = functools.partial(_close, container)
     for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
         signal.connect(close, weak=False, dispatch_uid=uid)
     atexit.register(close)  # the only one that runs in a cold shutdown of the solo, threads and gevent pools
@@ -106,15 +107,17 @@ def _without_injected(signature: inspect.Signature) -> inspect.Signature:
     return signature.replace(parameters=kept)
 
 
-def _before_fork(container: Container, sender: Any = None, **_: Any) -> None:
+def _before_fork(container: Container, lightrag: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001 - bound above
     """Check everything in the parent, and set up what its children share."""
     try:
         settings = container.settings()
         agent = check_connection(settings.neo4j)
-        if importlib.util.find_spec("lightrag") is not None:
+        if lightrag or importlib.util.find_spec("lightrag") is not None:
             from wiring.lightrag import processes
 
-            processes.prepare(settings.lightrag, _children(sender))
+            processes.share(settings.lightrag, _children(sender))
+            if lightrag:
+                processes.prepare(settings.lightrag)
     except AppContainerError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(1) from None
@@ -137,11 +140,9 @@ def _join_shared_state(**_: Any) -> None:
         multiprocessing.current_process().authkey = parent.shared_key
 
 
-def _close(container: Container, main_pid: int, **_: Any) -> None:
+def _close(container: Container, **_: Any) -> None:
     """Close what this process opened; harmless when it opened nothing, or twice."""
     try:
         container.shutdown_resources()
     except WorkerLoopError as error:
         _log.warning("while closing: %s", error)
-    if os.getpid() == main_pid and (parent := sys.modules.get("wiring.lightrag.processes")):
-        parent.release()

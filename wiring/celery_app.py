@@ -5,24 +5,25 @@ Your own application looks like this file: a container, an app, ``setup``, and t
 
 from __future__ import annotations
 
-from celery import Celery
 from dependency_injector.wiring import Provide, inject
 
 from app_container import AppContainerError, Container, create_container
 from wiring.celery import async_task, setup
-from wiring.celery_options import celery_options
+from wiring.celery_options import make_app
 from wiring.lightrag.documents import Answer, Deleted, Documents, Inserted, QueryMode
 
 try:
     container = create_container()
-    app = Celery("lightrag_neo4j")
-    app.conf.update(celery_options(container.settings().celery))
+    app = make_app(container.settings().celery)
 except AppContainerError as error:
     raise SystemExit(str(error)) from None
-setup(app, container)
+setup(app, container, lightrag=True)
+
+EXPECTED = (AppContainerError,)
+"""Their message is all there is to say: Celery logs them without a traceback."""
 
 
-@async_task(app, name="lightrag.insert_document")
+@async_task(app, name="lightrag.insert_document", throws=EXPECTED)
 @inject
 async def insert_document(
     text: str,
@@ -36,7 +37,7 @@ async def insert_document(
     return await documents.insert(text, document_id=document_id, file_path=file_path, workspace=workspace)
 
 
-@async_task(app, name="lightrag.query")
+@async_task(app, name="lightrag.query", throws=EXPECTED)
 @inject
 async def query(
     text: str,
@@ -49,7 +50,7 @@ async def query(
     return await documents.query(text, mode=mode, workspace=workspace)
 
 
-@async_task(app, name="lightrag.delete_document")
+@async_task(app, name="lightrag.delete_document", throws=EXPECTED)
 @inject
 async def delete_document(
     document_id: str,

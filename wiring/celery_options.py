@@ -1,16 +1,33 @@
-"""``config.yaml``'s section ``celery`` in Celery's own words, for the ready worker and for those who send it tasks."""
+"""``config.yaml``'s section ``celery`` as a Celery app, for the ready worker and for those who send it tasks."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from celery import Celery
+from celery.app import backends
+
+from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
 from wiring import folder_broker
 
 
-def celery_options(settings: CelerySettings) -> dict[str, Any]:
-    """Celery's own options for these settings; makes the folders of the folder broker."""
+def make_app(settings: CelerySettings) -> Celery:
+    """A Celery app for these settings, without tasks; makes the folders of the folder broker.
+
+    Raises:
+        ConfigurationError: Celery has no such broker or result backend, or their package is not installed.
+        AppContainerError: the folders cannot be written.
+    """
+    app = Celery("lightrag_neo4j")
+    app.conf.update(_options(settings))
+    _check("celery.broker_url", "CELERY_BROKER_URL", lambda: app.connection_for_write().get_transport_cls())
+    _check("celery.result_backend", "CELERY_RESULT_BACKEND", lambda: backends.by_url(app.conf.result_backend))
+    return app
+
+
+def _options(settings: CelerySettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "broker_url": settings.broker_url,
         "result_backend": settings.result_backend,
@@ -38,5 +55,20 @@ def celery_options(settings: CelerySettings) -> dict[str, Any]:
 
 def _private(folder: Path) -> Path:
     """Make a folder that only its owner can look into: messages carry documents."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise AppContainerError(f"{folder} cannot be made: {error.strerror}; set CELERY_DATA_DIR") from None
     return folder
+
+
+def _check(key: str, variable: str, load: Any) -> None:
+    try:
+        load()
+    except ValueError:  # its text may quote a part of the password
+        fix = "percent-encode '/', '@', ':' and '#' in its password"
+        raise ConfigurationError(Problem("configuration", key, (variable,), "is no address", fix)) from None
+    except Exception as error:  # noqa: BLE001 - what Celery raises depends on what it was asked to load
+        fix = "correct it, or install its package, such as celery[redis]"
+        found = f"Celery cannot use it: {describe(error)}"
+        raise ConfigurationError(Problem("configuration", key, (variable,), found, fix)) from None

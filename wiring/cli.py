@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
+import shlex
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,13 +13,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from app_container import AppContainerError, ConfigurationError, Container, create_container
-from app_container.config_file import CONFIG_VARIABLE, find_config
-from app_container.drivers import check_connection
-from app_container.errors import MissingExtraError
+from app_container import AppContainerError, ConfigurationError, create_container
+from app_container.config_file import find_config
+from app_container.errors import MissingExtraError, describe
+from wiring.check import check as check_all
 from wiring.corpus import read_files
-from wiring.lightrag.documents import QueryMode
+from wiring.lightrag.documents import QueryMode, check_document_id
+from wiring.lightrag.errors import InvalidDocumentError
+from wiring.lightrag.workspaces import check_workspace
 from wiring.progress import documents_progress, download_progress
 
 DEFAULT_HOME = Path(".lightrag/neo4j")
@@ -32,8 +34,8 @@ app = typer.Typer(
 neo4j = typer.Typer(no_args_is_help=True, help="A real Neo4j on this machine, without Docker and without Java.")
 app.add_typer(neo4j, name="neo4j")
 
-out = Console()
-err = Console(stderr=True, highlight=False)
+out = Console(emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file [default: config.yaml].")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -47,11 +49,14 @@ def main() -> None:
     try:
         app()
     except AppContainerError as error:
-        err.print(str(error), style="red", markup=False, soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+        _print_error(str(error))
+        sys.exit(2 if isinstance(error, ConfigurationError | InvalidDocumentError) else 1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001 - the last net: whatever it is, one line says it
+        _print_error(f"{describe(error)}; this was not foreseen, please report it with the command you ran")
+        sys.exit(1)
 
 
 @app.callback(invoke_without_command=True)
@@ -64,27 +69,8 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 @app.command(epilog="Example: `lightrag-neo4j check --json`")
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check the configuration and the server, and show what will be used."""
-    from app_container.execution import execution
-
-    container = _container(config)
-    settings = container.settings()
-    started = time.monotonic()
-    server = check_connection(settings.neo4j)
-    facts = {
-        "config": str(find_config(config)),
-        "uri": settings.neo4j.uri,
-        "username": settings.neo4j.username,
-        "database": settings.neo4j.database,
-        "server": server,
-        "connect_ms": round((time.monotonic() - started) * 1000, 1),
-        "max_connection_pool_size": settings.neo4j.max_connection_pool_size,
-        "connection_acquisition_timeout": settings.neo4j.connection_acquisition_timeout,
-        "driver": execution().reason,
-        "graph_storage": settings.lightrag.graph_storage,
-        "workspace": settings.lightrag.workspace,
-        "working_dir": str(settings.lightrag.working_dir),
-    }
-    _show(facts, as_json=as_json)
+    container = create_container(config)
+    _show({"config": str(find_config(config)), **check_all(container)}, as_json=as_json)
 
 
 @app.command(epilog="Example: `lightrag-neo4j insert README.md docs/ --workspace handbook`")
@@ -98,7 +84,8 @@ def insert(
     """Insert documents into the graph. What is there already is left alone."""
     from wiring.runner import Outcome, choose_runner
 
-    container = _container(config)
+    container = create_container(config)
+    _check_names(workspace, document_id)
     documents, unusable = read_files(paths, document_id, container.settings().lightrag.max_document_bytes)
     outcomes: list[Outcome] = []
     if documents:
@@ -125,7 +112,7 @@ def insert(
         counted = [f"{statuses.count(status)} {word}" for status, word in words.items() if status in statuses]
         out.print(", ".join([*counted, *([f"{len(failures)} failed"] if failures else [])]))
         for name, reason in failures:
-            err.print(f"{name}: {reason}", style="red", markup=False, soft_wrap=True)
+            _print_error(f"{name}: {reason}")
     raise typer.Exit(1 if failures else 0)
 
 
@@ -140,13 +127,46 @@ def query(
     """Ask a question of the graph."""
     from wiring.runner import choose_runner
 
-    answer = choose_runner(_container(config)).query(text, mode, workspace)
+    container = create_container(config)
+    _check_names(workspace)
+    if not text.strip():
+        raise InvalidDocumentError("the question is empty; ask something")
+    answer = choose_runner(container).query(text, mode, workspace)
     if as_json:
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
         return
-    out.print(answer["answer"], markup=False, highlight=False)
+    sys.stdout.write(answer["answer"] + "\n")
     used = f"{answer['entities']} entities, {answer['relationships']} relationships, {answer['chunks']} chunks"
     err.print(f"from {used} of workspace {answer['workspace']}", style="dim")
+
+
+@app.command(epilog="Example: `lightrag-neo4j delete doc-3fe5 --workspace handbook`")
+def delete(
+    document_ids: Annotated[list[str], typer.Argument(help="Ids of documents, as `insert --json` shows them.")],
+    workspace: WorkspaceOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove documents, with what only they contributed to the graph."""
+    from wiring.runner import choose_runner
+
+    container = create_container(config)
+    for document_id in document_ids:
+        _check_names(workspace, document_id)
+    runner = choose_runner(container)
+    deleted, failures = [], []
+    for document_id in document_ids:
+        try:
+            deleted.append(runner.delete(document_id, workspace))
+        except AppContainerError as error:
+            failures.append({"document_id": document_id, "error": str(error)})
+    if as_json:
+        sys.stdout.write(json.dumps({"deleted": deleted, "failed": failures}, indent=2) + "\n")
+    else:
+        out.print(f"{len(deleted)} deleted" + (f", {len(failures)} failed" if failures else ""))
+        for failure in failures:
+            _print_error(failure["error"])
+    raise typer.Exit(1 if failures else 0)
 
 
 @neo4j.command("start", epilog='Example: `eval "$(lightrag-neo4j neo4j start)"` sets NEO4J_URI and NEO4J_PASSWORD.')
@@ -159,13 +179,18 @@ def neo4j_start(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) ->
     if as_json:
         _show(facts, as_json=as_json)
         return
-    sys.stdout.write(f'export NEO4J_URI={server.uri} NEO4J_PASSWORD="$(cat {server.password_file})"\n')
+    password = f'"$(cat {shlex.quote(server.password_file)})"'
+    sys.stdout.write(f"export NEO4J_URI={server.uri} NEO4J_PASSWORD={password}\n")
 
 
 @neo4j.command("stop", epilog="Example: `lightrag-neo4j neo4j stop`")
-def neo4j_stop(home: HomeOption = DEFAULT_HOME) -> None:
+def neo4j_stop(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> None:
     """Stop the server. Its data stays."""
-    err.print("stopped" if _local(home).stop() else "was not running")
+    was_running = _local(home).stop()
+    if as_json:
+        _show({"was_running": was_running}, as_json=as_json)
+        return
+    err.print("stopped" if was_running else "was not running")
 
 
 @neo4j.command("status", epilog="Example: `lightrag-neo4j neo4j status --json`")
@@ -189,16 +214,25 @@ def demo(
 ) -> None:
     """Build a graph of the installed Python packages in a real Neo4j, with real Celery workers."""
     try:
+        import celery  # noqa: F401 - missing, it would be missed only by the worker, after a server was started
+        import lightrag  # noqa: F401 - the same
+
         from wiring.demo import run_demo
     except ModuleNotFoundError as error:
         raise MissingExtraError("the demo", "celery,lightrag,local", error.name) from None
     run_demo(documents=documents, concurrency=concurrency, keep=keep, as_json=as_json, out=out, err=err)
 
 
-def _container(config: Path | None) -> Container:
-    if config is not None:
-        os.environ[CONFIG_VARIABLE] = str(config)
-    return create_container()
+def _check_names(workspace: str | None, document_id: str | None = None) -> None:
+    """Refuse names that cannot be ones before anything is connected."""
+    if workspace is not None:
+        check_workspace(workspace)
+    if document_id is not None:
+        check_document_id(document_id)
+
+
+def _print_error(line: str) -> None:
+    err.print(line, style="red", markup=False, soft_wrap=True)
 
 
 def _local(home: Path) -> Any:
@@ -215,5 +249,5 @@ def _show(facts: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name, str(value))
+        table.add_row(name, Text(str(value)))
     out.print(table)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
@@ -31,16 +33,23 @@ def read_files(
         max_bytes: the size from which a file is not read.
 
     Returns:
-        The documents, and the files that cannot be one, each with the reason.
+        The documents, and the files that cannot be one, each with the reason. Hidden files of a folder are left out.
 
     Raises:
-        UsageError: a path does not exist, a folder has no text files, or one id was given for several files.
+        UsageError: a path does not exist or cannot be looked at, a folder has no text files, or one id was given for
+            several files.
     """
-    problems = [Problem(str(path), "", (), "does not exist", "check the path") for path in paths if not path.exists()]
+    problems: list[Problem] = []
     files: list[Path] = []
     for path in paths:
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-        if path.is_dir() and not found:
+        try:
+            found = _files_in(path) if stat.S_ISDIR(path.stat().st_mode) else [path]
+        except OSError as error:
+            is_missing = isinstance(error, FileNotFoundError)
+            reason = "does not exist" if is_missing else f"cannot be read: {error.strerror}"
+            problems.append(Problem(str(error.filename or path), "", (), reason, "check the path"))
+            continue
+        if not found:
             known = ", ".join(sorted(SUFFIXES))
             problems.append(Problem(str(path), "", (), f"has no files that end in {known}", "name the files"))
         files += found
@@ -70,8 +79,24 @@ def installed_packages(limit: int) -> list[Document]:
     return [Document(texts[name], f"{name}/README", name) for name in sorted(texts)[:limit]]
 
 
+def _files_in(folder: Path) -> list[Path]:
+    """The text files below ``folder``, without hidden ones and those in hidden folders, such as ``.venv``."""
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        found += [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
 def _read(path: Path, max_bytes: int) -> str:
     try:
+        if not path.is_file():  # reading a pipe could wait for ever
+            raise ValueError("is not a file")
         if (size := path.stat().st_size) > max_bytes:
             reason = f"has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
             raise ValueError(reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -18,7 +19,9 @@ from rich.console import Console
 from rich.table import Table
 
 from app_container import AppContainerError, Container, create_container
-from app_container.drivers import driver_options
+from app_container.config_file import find_config
+from app_container.drivers import check_connection, driver_options
+from app_container.settings import load_settings
 from wiring.corpus import installed_packages
 from wiring.local_neo4j import LocalNeo4j
 from wiring.process_file import ProcessFile, end_process
@@ -78,10 +81,12 @@ def run_demo(*, documents: int, concurrency: int, keep: bool, as_json: bool, out
     local = None if os.environ.get("NEO4J_URI") else LocalNeo4j(FOLDER / "neo4j")
     folder = FOLDER / (WORKSPACE if local else "demo-" + re.sub(r"\W+", "-", os.environ["NEO4J_URI"]))
     worker = Worker(folder)
+    environment = _environment(folder, local)
     try:
-        environment = _environment(folder, local, err)
+        environment |= _start_server(local, err)
         os.environ.update(environment)
         container = create_container()
+        check_connection(container.settings().neo4j)
         with Observer(container) as observer:
             running = worker.start(concurrency, err)
             report = Report(documents=0)
@@ -100,7 +105,7 @@ def run_demo(*, documents: int, concurrency: int, keep: bool, as_json: bool, out
                 local.stop()
     _print(report, out, as_json=as_json)
     if keep and not as_json:
-        _say_how_to_look(environment, local, out)
+        _say_how_to_look(environment, local, worker.log_file, out)
     if report.failures:
         name, reason = next(iter(report.failures.items()))
         raise DemoError(f"{report.failed} of {report.documents} documents failed, the first is {name}: {reason}")
@@ -116,7 +121,7 @@ class Worker:
 
     def start(self, concurrency: int, err: Console) -> InWorkers:
         """Start it, or find the one that an earlier demo kept, and wait until it answers."""
-        settings = create_container().settings().celery
+        settings = create_container().settings()
         if self._process.read() is not None and (running := find_workers(settings)):
             return running
         self._process.end(WORKER_STOP_TIMEOUT)
@@ -196,17 +201,27 @@ class Observer:
         return list(records)
 
 
-def _environment(folder: Path, local: LocalNeo4j | None, err: Console) -> dict[str, str]:
+def _environment(folder: Path, local: LocalNeo4j | None) -> dict[str, str]:
+    """The settings of the demo, checked before a server is started for nothing."""
     environment = {
         "LIGHTRAG_WORKSPACE": WORKSPACE,
         "LIGHTRAG_WORKING_DIR": str(folder / "rag"),
         "CELERY_DATA_DIR": str(folder / "celery"),
     }
     if local is not None:
-        with download_progress(err, local.download_bytes) as progress, err.status("starting Neo4j ..."):
-            server = local.start(progress)
-        environment |= {"NEO4J_URI": server.uri, "NEO4J_PASSWORD": server.password}
+        uri = "bolt://127.0.0.1:7"
+        settings = load_settings(environ={**os.environ, **environment, "NEO4J_URI": uri, "NEO4J_PASSWORD": "x"})
+        if settings.neo4j.uri != uri:
+            raise DemoError(f"{find_config()} must have 'uri: ${{NEO4J_URI}}', for the demo starts a server of its own")
     return environment
+
+
+def _start_server(local: LocalNeo4j | None, err: Console) -> dict[str, str]:
+    if local is None:
+        return {}
+    with download_progress(err, local.download_bytes) as progress, err.status("starting Neo4j ..."):
+        server = local.start(progress)
+    return {"NEO4J_URI": server.uri, "NEO4J_PASSWORD": server.password}
 
 
 def _insert_and_ask(workers: InWorkers, report: Report, limit: int, err: Console) -> None:
@@ -257,17 +272,17 @@ def _print(report: Report, out: Console, *, as_json: bool) -> None:
     out.print(table)
 
 
-def _say_how_to_look(environment: Mapping[str, str], local: LocalNeo4j | None, out: Console) -> None:
+def _say_how_to_look(environment: Mapping[str, str], local: LocalNeo4j | None, log: Path, out: Console) -> None:
     exports = {name: value for name, value in environment.items() if name != "NEO4J_PASSWORD"}
-    lines = [f"export {name}={value}" for name, value in exports.items()]
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in exports.items()]
     if local is not None and (server := local.status()):
-        lines.append(f'export NEO4J_PASSWORD="$(cat {server.password_file})"')
-    command = f"{Path(sys.executable).parent}/lightrag-neo4j"
+        lines.append(f'export NEO4J_PASSWORD="$(cat {shlex.quote(server.password_file)})"')
+    command = shlex.quote(f"{Path(sys.executable).parent}/lightrag-neo4j")
     lines += [
         "",
         f'{command} query "Which packages build on asyncio?"   # ask the worker',
         f"{command} insert README.md                            # give it more",
-        f"tail -f {FOLDER}/demo/worker.log                      # watch it",
+        f"tail -f {shlex.quote(str(log))}                      # watch it",
         f"{command} demo                                        # stops both when it is done",
     ]
     out.print("\nServer and worker go on running. To look:\n")

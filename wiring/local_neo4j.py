@@ -98,7 +98,10 @@ class LocalNeo4j:
         Raises:
             LocalNeo4jError: it does not start; the message has the end of its log.
         """
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise LocalNeo4jError(f"{self._home} cannot be made: {error.strerror}; choose another --home") from None
         with self._locked():
             running = self.status()
             if running is not None:

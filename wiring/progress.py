@@ -25,12 +25,16 @@ def download_progress(
 ) -> Iterator[Callable[[str, int], AbstractContextManager[Callable[[int], None]]]]:
     """A bar over about ``total`` bytes of downloads; nothing is shown when there is nothing to download."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("downloading Neo4j", total=total, visible=False)
+    progress = Progress(*columns, console=console)
+    task = progress.add_task("downloading Neo4j", total=total)
 
-        @contextlib.contextmanager
-        def file(name: str, size: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG001 - the signature is jgo's
-            progress.update(task, visible=True)
-            yield lambda count: progress.advance(task, count)
+    @contextlib.contextmanager
+    def file(name: str, size: int) -> Iterator[Callable[[int], None]]:  # noqa: ARG001 - the signature is jgo's
+        progress.start()  # again for every file, which does nothing
+        yield lambda count: progress.advance(task, count)
 
+    try:
         yield file
+    finally:
+        if progress.live.is_started:
+            progress.stop()

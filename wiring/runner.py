@@ -8,24 +8,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
-from app_container.settings import CelerySettings
-from wiring.celery_options import celery_options
+from app_container.errors import describe
+from app_container.settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+    from celery.result import AsyncResult
 
-    from wiring.lightrag.documents import Answer, Inserted, QueryMode
+    from wiring.lightrag.documents import Answer, Deleted, Inserted, QueryMode
+
+T = TypeVar("T")
 
 PING_TIMEOUT = 1.0
+PING_INTERVAL = 10.0
 BROKER_TIMEOUT = 5
 PATIENCE = 60.0
-"""Seconds, beyond what one task may take, without any news from the workers."""
+"""Seconds without any sign of life from the workers; a solo worker gives none while it runs a task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,10 @@ class Outcome:
     error: str | None = None
 
 
+class NoNewsError(AppContainerError):
+    """The workers do not answer any more."""
+
+
 class Runner(Protocol):
     """Runs what users do with documents, and says where."""
 
@@ -57,6 +65,9 @@ class Runner(Protocol):
     def query(self, text: str, mode: QueryMode, workspace: str | None) -> Answer:
         """Answer a question."""
 
+    def delete(self, document_id: str, workspace: str | None) -> Deleted:
+        """Remove a document."""
+
 
 def choose_runner(container: Container) -> Runner:
     """The workers, if any answers; else this process, which then holds the folder of the storages.
@@ -65,7 +76,7 @@ def choose_runner(container: Container) -> Runner:
         AppContainerError: the broker does not answer, or a worker that does not answer has the folder.
     """
     settings = container.settings()
-    workers = find_workers(settings.celery)
+    workers = find_workers(settings)
     if workers is not None:
         return workers
     from wiring.lightrag import register_storages
@@ -74,33 +85,43 @@ def choose_runner(container: Container) -> Runner:
     register_storages()  # finds out at once, and cheaply, whether LightRAG is installed
     check_connection(settings.neo4j)
     _quiet_lightrag()
-    prepare(settings.lightrag, children=0)
+    prepare(settings.lightrag)
     return InThisProcess(container)
 
 
-def find_workers(settings: CelerySettings) -> InWorkers | None:
+def find_workers(settings: Settings) -> InWorkers | None:
     """The Celery workers that answer within a second; None if there are none, or Celery is not installed.
+
+    Raises:
+        AppContainerError: the broker does not answer, or Celery cannot use its address.
+    """
+    try:
+        from wiring.celery_options import make_app
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("celery", "kombu"):
+            raise
+        return None
+    app = make_app(settings.celery)
+    names = ping(app)
+    return InWorkers(app, names, settings.lightrag.workspace) if names else None
+
+
+def ping(app: Celery) -> list[str]:
+    """The names of the workers that answer within a second.
 
     Raises:
         AppContainerError: the broker does not answer.
     """
     try:
-        from celery import Celery
-        from celery.exceptions import OperationalError
-    except ModuleNotFoundError:
-        return None
-    app = Celery("lightrag_neo4j")
-    app.conf.update(celery_options(settings))
-    try:
         with app.connection_for_write() as connection:
             connection.ensure_connection(max_retries=1, timeout=BROKER_TIMEOUT)
             answers = app.control.ping(timeout=PING_TIMEOUT, connection=connection)
-    except (OperationalError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 - each transport has its own, and Celery wraps only those it knows
         raise AppContainerError(
-            f"the Celery broker {app.connection_for_write().as_uri()} does not answer: {' '.join(str(error).split())}; "
+            f"the Celery broker {app.connection_for_write().as_uri()} does not answer: {describe(error)}; "
             "start it, or set CELERY_BROKER_URL"
         ) from None
-    return InWorkers(app, [name for answer in answers for name in answer]) if answers else None
+    return [name for answer in answers or () for name in answer]
 
 
 def _quiet_lightrag() -> None:
@@ -110,67 +131,88 @@ def _quiet_lightrag() -> None:
     logging.getLogger("lightrag").setLevel(logging.CRITICAL)
 
 
-def describe(error: object) -> str:
-    """One line for what went wrong: our own messages as they are, others with the name of their type."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, AppContainerError) else f"{type(error).__name__}: {text}"
-
-
 class InWorkers:
     """In the Celery workers.
 
     Args:
         app: the application that knows the tasks.
         names: the workers that answered.
+        workspace: the workspace that is meant when none is named; the workers may be configured with another.
     """
 
-    def __init__(self, app: Celery, names: Sequence[str]) -> None:
+    def __init__(self, app: Celery, names: Sequence[str], workspace: str) -> None:
         self._app = app
+        self._workspace = workspace
         self.where = f"in Celery worker {', '.join(names)}"
-        self._patience = float(app.conf.task_time_limit) + PATIENCE
 
     def insert(self, documents: Sequence[Document], workspace: str | None, done: Callable[[Outcome], None]) -> None:
         """Send all of them at once; ``done`` is called for each when it is final."""
         waiting = {
-            self._app.send_task(
+            self._send(
                 "lightrag.insert_document",
-                (document.text,),
-                {"document_id": document.document_id, "file_path": document.file_path, "workspace": workspace},
+                document.text,
+                document_id=document.document_id,
+                file_path=document.file_path,
+                workspace=workspace or self._workspace,
             ): document
             for document in documents
         }
-        deadline = time.monotonic() + self._patience
-        while waiting:
-            ready = [result for result in waiting if result.ready()]
-            for result in ready:
+        try:
+            for result in self._as_they_end(list(waiting)):
                 document = waiting.pop(result)
                 if result.successful():
                     done(Outcome(document, cast("Inserted", result.result)))
                 else:
                     done(Outcome(document, None, describe(result.result)))
                 result.forget()
-                deadline = time.monotonic() + self._patience
-            if time.monotonic() > deadline:
-                for document in waiting.values():
-                    done(Outcome(document, None, f"no news from the workers for {self._patience:.0f} s; still queued"))
-                return
-            if not ready:
-                time.sleep(0.1)
+        except NoNewsError as error:
+            for document in waiting.values():
+                done(Outcome(document, None, f"{error}; it stays queued"))
 
     def query(self, text: str, mode: QueryMode, workspace: str | None) -> Answer:
         """Send the question and wait for the answer."""
-        result = self._app.send_task("lightrag.query", (text,), {"mode": mode, "workspace": workspace})
-        from celery.exceptions import TimeoutError as NoAnswerError
+        answer: Answer = self._call("lightrag.query", text, mode=mode, workspace=workspace or self._workspace)
+        return answer
 
-        try:
-            answer = result.get(timeout=self._patience, propagate=False)
-        except NoAnswerError:
-            raise AppContainerError(f"no answer from the workers for {self._patience:.0f} s; see their log") from None
-        if result.failed():
-            raise AppContainerError(describe(answer))
+    def delete(self, document_id: str, workspace: str | None) -> Deleted:
+        """Send the id and wait until the document is gone."""
+        deleted: Deleted = self._call("lightrag.delete_document", document_id, workspace=workspace or self._workspace)
+        return deleted
+
+    def _call(self, task: str, argument: str, **options: Any) -> Any:
+        (result,) = self._as_they_end([self._send(task, argument, **options)])
+        value = result.result
+        failed = result.failed()
         result.forget()
-        found: Answer = answer
-        return found
+        if failed:
+            raise AppContainerError(describe(value))
+        return value
+
+    def _send(self, task: str, argument: str, **options: Any) -> AsyncResult[Any]:
+        return self._app.send_task(task, (argument,), options)
+
+    def _as_they_end(self, results: list[AsyncResult[Any]]) -> Iterator[AsyncResult[Any]]:
+        """Each result when it is there.
+
+        Raises:
+            NoNewsError: no worker has answered for ``PATIENCE`` seconds.
+        """
+        sign_of_life = last_ping = time.monotonic()
+        while results:
+            ready = [result for result in results if result.ready()]
+            results = [result for result in results if result not in ready]
+            yield from ready
+            now = time.monotonic()
+            if ready:
+                sign_of_life = now
+            elif now - max(sign_of_life, last_ping) > PING_INTERVAL:
+                last_ping = now
+                if ping(self._app):
+                    sign_of_life = time.monotonic()
+                elif now - sign_of_life > PATIENCE:
+                    raise NoNewsError(f"no Celery worker has answered for {PATIENCE:.0f} s; see its log")
+            else:
+                time.sleep(0.1)
 
 
 class InThisProcess:
@@ -191,10 +233,19 @@ class InThisProcess:
 
     def query(self, text: str, mode: QueryMode, workspace: str | None) -> Answer:
         """Answer on the worker loop."""
-        answer: Answer = self._container.worker_loop().run(
-            self._container.documents().query(text, mode=mode, workspace=workspace)
-        )
-        return answer
+        return self._run(self._container.documents().query(text, mode=mode, workspace=workspace))
+
+    def delete(self, document_id: str, workspace: str | None) -> Deleted:
+        """Remove it on the worker loop."""
+        return self._run(self._container.documents().delete(document_id, workspace=workspace))
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._container.worker_loop().run(coroutine)
+        except AppContainerError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the model's or LightRAG's: one line, as through a worker
+            raise AppContainerError(describe(error)) from None
 
     async def _insert(
         self, documents: Sequence[Document], workspace: str | None, done: Callable[[Outcome], None]

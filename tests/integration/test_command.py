@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.openai_server import OpenAIServer, config_with_openai
-from tests.support.servers import Server
+from tests.support.servers import Server, forget_workspace
 from tests.support.workers import WorkerProcess
 
 COMMAND = str(Path(sys.executable).parent / "lightrag-neo4j")
@@ -78,20 +80,62 @@ def test_insert_and_query_without_a_worker(neo4j_server: Server, workspace: str)
     answer = run_json("query", "Who uses Redis?")
     assert "Our team runs Celery with Redis." in answer["answer"]
     assert answer["workspace"] == workspace
-    Path("notes/a.md").write_text("Our team dropped Redis.")
+    assert run("query", "x", code=2) == "the question 'x' is too short; use 3 characters or more\n"
+
+    # A file that was changed takes the place of what it was when that is deleted, as the message says.
+    Path("notes/a.md").write_text("Our team dropped Memcached.")
     line = run("insert", "notes/a.md", code=1)
-    assert "belongs to another text; delete that document first" in line
+    (fix,) = re.findall(r"is there with another text; to replace it, delete it first \(lightrag-neo4j (.*)\)", line)
+    assert run(*shlex.split(fix)) == "1 deleted\n"
+    assert run_json("insert", "notes/a.md")["inserted"][0]["status"] == "processed"
+    assert "Memcached" in run("query", "Who uses Memcached?")
+    assert f"workspace '{workspace}' has no document 'nothing'" in run("delete", "nothing", code=1)
     neo4j_server.until_no_connection_is_left()
 
 
-def test_insert_and_query_go_through_a_worker_that_runs(start_worker: Callable[..., WorkerProcess]) -> None:
+@pytest.mark.usefixtures("environment")
+def test_files_that_do_not_fit_the_settings_are_one_line(
+    environment: dict[str, str], workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("a.md").write_text("Our team runs Celery with Redis.")
+    run("insert", "a.md")
+    Path("own.yaml").write_text(Path(os.environ["APP_CONTAINER_CONFIG"]).read_text().replace("256", "128"))
+    for command in (["query", "Who uses Redis?"], ["check"]):
+        line = run(*command, "--config", "own.yaml", code=2)
+        assert "LightRAG refuses it: Embedding dim mismatch, expected: 128" in line
+        assert "after a change of the embedding, use another LIGHTRAG_WORKSPACE" in line
+        assert line.count("\n") == 1
+    damaged = Path(environment["LIGHTRAG_WORKING_DIR"]) / workspace / "kv_store_full_docs.json"
+    damaged.write_text("{")
+    line = run("query", "Who uses Redis?", code=2)
+    assert "is damaged; restore it, or use another LIGHTRAG_WORKSPACE" in line
+    monkeypatch.setenv("NEO4J_WORKSPACE", "elsewhere")
+    assert "$NEO4J_WORKSPACE is 'elsewhere' and would put the graph" in run("check", code=1)
+
+
+def test_insert_query_and_delete_go_through_a_worker_that_runs(
+    start_worker: Callable[..., WorkerProcess],
+    neo4j_server: Server,
+    workspace: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     worker = start_worker("--concurrency", "1")
     worker.until_ready()
     Path("a.md").write_text("Our team runs Celery with Redis.")
     (row,) = run_json("insert", "a.md", "--document-id", "a")["inserted"]
     assert (row["document_id"], row["status"]) == ("a", "processed")
     assert "Our team runs Celery with Redis." in run("query", "Who uses Redis?", "--mode", "local")
-    assert worker.log.count("succeeded in") == 2
+
+    # The workspace is the command's own, not the one the worker was started with.
+    other = f"{workspace}_other"
+    monkeypatch.setenv("LIGHTRAG_WORKSPACE", other)
+    assert f"workspace '{other}' holds no documents yet" in run("query", "Who uses Redis?", code=1)
+    assert f"workspace '{other}' has no document 'a'" in run("delete", "a", code=1)
+    monkeypatch.setenv("LIGHTRAG_WORKSPACE", workspace)
+    assert run_json("delete", "a")["deleted"] == [{"document_id": "a", "workspace": workspace, "status": "deleted"}]
+    assert worker.log.count("succeeded in") == 3
+    assert worker.log.count("raised unexpected") == worker.log.count("Traceback") == 0
+    forget_workspace(neo4j_server, other)
 
 
 @pytest.mark.usefixtures("environment")
@@ -114,8 +158,6 @@ def test_a_hosted_model_by_configuration(openai_server: OpenAIServer, monkeypatc
 def test_the_demo_runs_skips_what_is_there_and_leaves_nothing_running(
     environment: dict[str, str], neo4j_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support.servers import forget_workspace
-
     for name in environment.keys() - neo4j_server.environment.keys():
         monkeypatch.delenv(name)
     try:

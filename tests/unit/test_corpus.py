@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,23 @@ def test_paths_that_are_wrong_are_told_before_anything_is_read() -> None:
         "missing.md: does not exist; check the path",
         "folder: has no files that end in .markdown, .md, .rst, .txt; name the files",
     ]
+
+
+def test_what_is_hidden_and_what_is_no_file_is_left_out_of_a_folder() -> None:
+    for folder in ("docs/.venv", "docs/folder.md"):
+        Path(folder).mkdir(parents=True)
+    for name in ("docs/a.md", "docs/.hidden.md", "docs/.venv/b.md"):
+        Path(name).write_text("text")
+    os.mkfifo("docs/pipe.md")
+    documents, unusable = read_files([Path("docs")], None, 1000)
+    assert [document.file_path for document in documents] == ["docs/a.md"]
+    assert unusable == []
+    assert read_files([Path("docs/pipe.md")], None, 1000)[1] == [("docs/pipe.md", "is not a file")]
+
+
+def test_a_path_that_cannot_be_looked_at_is_told() -> None:
+    with pytest.raises(UsageError, match="cannot be read: File name too long; check the path"):
+        read_files([Path("x" * 300)], None, 1000)
 
 
 def test_one_id_for_two_files_is_refused() -> None:

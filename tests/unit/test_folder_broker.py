@@ -13,14 +13,12 @@ from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 
 from app_container.settings import CelerySettings
-from wiring.celery_options import celery_options
+from wiring.celery_options import make_app
 
 
 @pytest.fixture
 def app() -> Celery:
-    app = Celery(set_as_current=False)
-    app.conf.update(celery_options(CelerySettings(data_dir=Path("celery"))))
-    return app
+    return make_app(CelerySettings(data_dir=Path("celery")))
 
 
 def receive(connection: Connection, queue: Queue, expected: int, received: list[Any]) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 from wiring.lightrag.errors import (
     DocumentFailedError,
     DocumentNotFoundError,
+    DocumentTimeoutError,
     EmptyWorkspaceError,
     InvalidDocumentError,
     QueryFailedError,
@@ -85,14 +88,15 @@ class Documents:
             InvalidDocumentError: the document cannot be one; nothing was stored.
             DocumentConflictError: the id or the path belongs to another document; nothing was stored.
             DocumentFailedError: LightRAG could not process it; the message is LightRAG's reason.
-            TimeoutError: it is not final after ``document_timeout`` seconds; it stays stored and can be inserted again.
+            DocumentTimeoutError: it is not final after ``document_timeout`` seconds; it stays stored, and inserting it
+                again takes it up.
         """
         started = time.monotonic()
         name = self._workspaces.check_name(workspace)
         source = source_name(file_path)
         check_document(text, document_id, self._settings.max_document_bytes)
         key = document_id or make_document_id(text, source)
-        async with asyncio.timeout(self._settings.document_timeout):
+        async with self._bounded(f"document {key!r} is not processed", "insert it again to take it up"):
             rag = await self._workspaces.get(name)
             status, original = await store_document(rag, key, text, source)
             row = await self._workspaces.ingest(rag).until_final(original or key)
@@ -114,20 +118,25 @@ class Documents:
             workspace: where; None for the configured workspace.
 
         Raises:
-            InvalidDocumentError: there is no question, or no such mode.
+            InvalidDocumentError: there is no question, or it is too short, or there is no such mode.
             EmptyWorkspaceError: no document has been inserted yet.
             QueryFailedError: LightRAG could not answer; the message is LightRAG's reason.
+            DocumentTimeoutError: there is no answer after ``document_timeout`` seconds.
         """
         from lightrag import QueryParam
+        from lightrag.query_validation import RAGQueryTooShortError
 
         name = self._workspaces.check_name(workspace)
         if not isinstance(text, str) or not text.strip():
             raise InvalidDocumentError("the question is empty; ask something")
         if mode not in get_args(QueryMode):
             raise InvalidDocumentError(f"mode {mode!r} is unknown; use one of {', '.join(get_args(QueryMode))}")
-        async with asyncio.timeout(self._settings.document_timeout):
+        async with self._bounded("there is no answer", "ask again"):
             rag = await self._workspaces.get(name)
-            result = await rag.aquery_llm(text, QueryParam(mode=mode, stream=False, enable_rerank=False))
+            try:
+                result = await rag.aquery_llm(text, QueryParam(mode=mode, stream=False, enable_rerank=False))
+            except RAGQueryTooShortError:
+                raise InvalidDocumentError(f"the question {text!r} is too short; use 3 characters or more") from None
             if result.get("status") == "failure":
                 if result.get("metadata", {}).get("failure_reason") != "no_results":
                     raise QueryFailedError(str(result.get("message") or "LightRAG gave no reason"))
@@ -153,11 +162,14 @@ class Documents:
             workspace: where it is; None for the configured workspace.
 
         Raises:
+            InvalidDocumentError: the id is no name.
             DocumentNotFoundError: there is no such document.
+            DocumentTimeoutError: it is not removed after ``document_timeout`` seconds.
             DocumentFailedError: LightRAG could not remove it; the message is LightRAG's reason.
         """
         name = self._workspaces.check_name(workspace)
-        async with asyncio.timeout(self._settings.document_timeout):
+        check_document_id(document_id)
+        async with self._bounded(f"document {document_id!r} is not removed", "delete it again"):
             rag = await self._workspaces.get(name)
             while True:
                 result = await rag.adelete_by_doc_id(document_id)
@@ -169,6 +181,19 @@ class Documents:
         if result.status != "success":
             raise DocumentFailedError(f"document {document_id!r} was not deleted: {result.message}")
         return Deleted(document_id=document_id, workspace=name, status="deleted")
+
+    @contextlib.asynccontextmanager
+    async def _bounded(self, what: str, fix: str) -> AsyncIterator[None]:
+        seconds = self._settings.document_timeout
+        try:
+            async with asyncio.timeout(seconds) as bound:
+                yield
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise DocumentTimeoutError(
+                f"{what} after {seconds:g} s; {fix}, or raise LIGHTRAG_DOCUMENT_TIMEOUT"
+            ) from None
 
 
 def source_name(file_path: str | None) -> str | None:
@@ -204,5 +229,15 @@ def check_document(text: str, document_id: str | None, max_bytes: int) -> None:
         raise InvalidDocumentError(
             f"the document has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
         )
-    if document_id is not None and (not document_id.strip() or not document_id.isprintable()):
+    if document_id is not None:
+        check_document_id(document_id)
+
+
+def check_document_id(document_id: str) -> None:
+    """Refuse what cannot be a document's id.
+
+    Raises:
+        InvalidDocumentError: it is empty, or not printable text.
+    """
+    if not isinstance(document_id, str) or not document_id.strip() or not document_id.isprintable():
         raise InvalidDocumentError(f"document id {document_id!r} is not a name; use printable characters")

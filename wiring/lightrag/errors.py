@@ -6,7 +6,7 @@ from app_container.errors import AppContainerError
 
 
 class InvalidDocumentError(AppContainerError, ValueError):
-    """The text, id or question cannot be used; nothing was stored."""
+    """The text, id, workspace or question cannot be used; nothing was stored."""
 
 
 class DocumentConflictError(AppContainerError):
@@ -15,6 +15,10 @@ class DocumentConflictError(AppContainerError):
 
 class DocumentFailedError(AppContainerError):
     """LightRAG could not process the document; it stays stored and can be inserted again."""
+
+
+class DocumentTimeoutError(AppContainerError, TimeoutError):
+    """It took longer than ``document_timeout``; a document that was being inserted stays stored."""
 
 
 class DocumentNotFoundError(AppContainerError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 import uuid
 from contextlib import suppress
@@ -34,14 +35,15 @@ async def store_document(
         track_id = f"insert-{uuid.uuid4().hex}"
         await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
         row = await rag.doc_status.get_by_id(key)
-        refused = await _take_refusal(rag, track_id)
-        if row is None and refused is not None:
-            return await _judge_refusal(rag, key, source, digest, refused)
+        found = await _take_refusal(rag, track_id)
+        if row is None and found is not None:
+            return await _judge_refusal(rag, key, source, digest, found)
         if row is None:
             raise DocumentFailedError(f"document {key!r} was not accepted by LightRAG, which gave no reason")
     if row.get("content_hash") != digest:
         raise DocumentConflictError(
-            f"document id {key!r} belongs to another text; delete that document first, or give this one another id"
+            f"document {key!r} is there with another text; to replace it, delete it first "
+            f"(lightrag-neo4j delete {shlex.quote(key)}), else give this one another id"
         )
     if row["status"] == DocStatus.PROCESSED:
         return "unchanged", None
@@ -51,25 +53,25 @@ async def store_document(
     return "processed", None
 
 
-async def _take_refusal(rag: LightRAG, track_id: str) -> dict[str, Any] | None:
-    """The record LightRAG leaves when it takes a document for one it has; removed, for its reader is here."""
+async def _take_refusal(rag: LightRAG, track_id: str) -> str | None:
+    """The document LightRAG takes this one for, if it refused it. Its record of that is removed: the reader is here."""
     for record_id, record in (await rag.aget_docs_by_track_id(track_id)).items():
         if record.metadata.get("is_duplicate"):
             await rag.doc_status.delete([record_id])
             await rag.doc_status.index_done_callback()  # a file-based storage writes only now
-            return {"original": record.metadata["original_doc_id"], "reason": record.error_msg}
+            return str(record.metadata["original_doc_id"])
     return None
 
 
 async def _judge_refusal(
-    rag: LightRAG, key: str, source: str | None, digest: str, refused: dict[str, Any]
+    rag: LightRAG, key: str, source: str | None, digest: str, found: str
 ) -> tuple[Literal["duplicate"], str]:
-    original = await rag.doc_status.get_by_id(refused["original"])
+    original = await rag.doc_status.get_by_id(found)
     if original is not None and original.get("content_hash") == digest:
-        return "duplicate", str(refused["original"])
+        return "duplicate", found
     raise DocumentConflictError(
-        f"document {key!r} was refused: {refused['reason']}; "
-        f"delete that document first, or insert this one with a file_path other than {source!r}"
+        f"document {key!r} was refused, for its path {source!r} belongs to document {found!r}; to replace that, delete "
+        f"it first (lightrag-neo4j delete {shlex.quote(found)}), else insert this one under another path"
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from typing import TYPE_CHECKING
 
 from app_container.errors import AppContainerError, ConfigurationError, MissingExtraError, Problem, WorkerLoopError
+from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.ingest import Ingest
+from wiring.lightrag.working_dir import claim_working_dir, release_working_dir, unwritable
 
 if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which names this module, must not
     from lightrag import LightRAG
@@ -35,6 +38,7 @@ class Workspaces:
         self._built: dict[str, LightRAG] = {}
         self._ingests: dict[str, Ingest] = {}
         self._building = asyncio.Lock()
+        self._has_claim = False
 
     async def get(self, workspace: str | None = None) -> LightRAG:
         """The LightRAG of ``workspace``; None is the configured one.
@@ -45,8 +49,9 @@ class Workspaces:
         name = self.check_name(workspace)
         async with self._building:
             if name not in self._built:
+                self._claim_working_dir()
                 rag = build_lightrag(self._settings, name)
-                await rag.initialize_storages()
+                await _initialize(rag, self._settings)
                 self._built[name] = rag
             return self._built[name]
 
@@ -58,12 +63,11 @@ class Workspaces:
         """The name of the workspace that is meant.
 
         Raises:
-            AppContainerError: it cannot be a name, or ``$NEO4J_WORKSPACE`` would put its graph elsewhere.
+            InvalidDocumentError: it cannot be a name.
+            AppContainerError: ``$NEO4J_WORKSPACE`` would put its graph elsewhere.
         """
         name = self._settings.workspace if workspace is None else workspace
-        is_plain = isinstance(name, str) and name not in ("", ".", "..") and len(name) <= 128  # noqa: PLR2004
-        if not is_plain or not all(c.isalnum() or c in "_-." for c in name):
-            raise AppContainerError(f"workspace {name!r} is not a name; use letters, digits, '_', '-' and '.'")
+        check_workspace(name)
         elsewhere = os.environ.get("NEO4J_WORKSPACE", "").strip()
         if elsewhere and elsewhere != name:
             raise AppContainerError(
@@ -79,6 +83,14 @@ class Workspaces:
                 self._worker_loop.run(self._finalize(), CLOSE_TIMEOUT)
             except WorkerLoopError:
                 self._built.clear()  # the loop was closed first, and they with it
+        if self._has_claim:
+            self._has_claim = False
+            release_working_dir(self._settings)
+
+    def _claim_working_dir(self) -> None:
+        if not self._has_claim:
+            claim_working_dir(self._settings)
+            self._has_claim = True
 
     async def _finalize(self) -> None:
         while self._built:
@@ -87,12 +99,24 @@ class Workspaces:
             await rag.finalize_storages()
 
 
+def check_workspace(name: str) -> None:
+    """Refuse what cannot be the name of a workspace, which becomes a label in Neo4j and a folder.
+
+    Raises:
+        InvalidDocumentError: it cannot be one.
+    """
+    is_plain = isinstance(name, str) and name not in ("", ".", "..") and len(name) <= 128  # noqa: PLR2004
+    if not is_plain or not all(c.isalnum() or c in "_-." for c in name):
+        raise InvalidDocumentError(f"workspace {name!r} is not a name; use letters, digits, '_', '-' and '.'")
+
+
 def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
     """A LightRAG for ``workspace``, not initialized yet.
 
     Raises:
         MissingExtraError: LightRAG is not installed.
-        ConfigurationError: LightRAG does not know a storage, an option or a function that the settings name.
+        ConfigurationError: LightRAG does not know a storage, an option or a function that the settings name, or the
+            files in ``working_dir`` do not fit them.
     """
     try:
         from lightrag import LightRAG
@@ -117,11 +141,31 @@ def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
             tokenizer=bundled_tokenizer(),
             **settings.options,
         )
-    except (TypeError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise ConfigurationError(
-            Problem("configuration", "lightrag", (), f"LightRAG refuses it: {found}", "change the setting it names")
-        ) from None
+    except OSError as error:
+        raise unwritable(settings, error) from None
+    except (AssertionError, TypeError, ValueError) as error:
+        raise ConfigurationError(_refused(settings, error)) from None
+
+
+async def _initialize(rag: LightRAG, settings: LightRAGSettings) -> None:
+    try:
+        await rag.initialize_storages()
+    except OSError as error:
+        raise unwritable(settings, error) from None
+    except (AssertionError, ValueError) as error:
+        if isinstance(error, AppContainerError):
+            raise
+        raise ConfigurationError(_refused(settings, error)) from None
+
+
+def _refused(settings: LightRAGSettings, error: Exception) -> Problem:
+    if "dim mismatch" in (found := " ".join(str(error).split())):
+        fix = "after a change of the embedding, use another LIGHTRAG_WORKSPACE and insert the documents there"
+    elif isinstance(error, json.JSONDecodeError):
+        fix = f"a file in {settings.working_dir.absolute()} is damaged; restore it, or use another LIGHTRAG_WORKSPACE"
+    else:
+        fix = "change the setting it names"
+    return Problem("configuration", "lightrag", (), f"LightRAG refuses it: {found}", fix)
 
 
 def check_storages(settings: LightRAGSettings) -> None:
