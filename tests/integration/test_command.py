@@ -6,16 +6,19 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.models import config_with_model
 from tests.support.openai_server import OpenAIServer, config_with_openai
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import PROJECT_ROOT, Server, forget_workspace
 from tests.support.workers import WorkerProcess
 
 COMMAND = str(Path(sys.executable).parent / "lightrag-neo4j")
@@ -111,6 +114,25 @@ def test_files_that_do_not_fit_the_settings_are_one_line(
     assert "is damaged; restore it, or use another LIGHTRAG_WORKSPACE" in line
     monkeypatch.setenv("NEO4J_WORKSPACE", "elsewhere")
     assert "$NEO4J_WORKSPACE is 'elsewhere' and would put the graph" in run("check", code=1)
+
+
+@pytest.mark.usefixtures("environment")
+def test_ctrl_c_ends_it_at_once_and_loses_nothing(neo4j_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ASKED", str(Path("asked").absolute()))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    Path("a.md").write_text("Here Ada met Bob.")
+    command = [COMMAND, "insert", "a.md", "--config", config_with_model("silent")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not Path("asked").exists():
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "abandoned" not in printed
+    assert "Traceback" not in printed
+    neo4j_server.until_no_connection_is_left()
+    assert run_json("insert", "a.md")["inserted"][0]["status"] == "processed"
 
 
 def test_insert_query_and_delete_go_through_a_worker_that_runs(

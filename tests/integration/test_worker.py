@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections import Counter
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import pytest
 from celery import Celery
 
 from app_container import AppContainerError
+from tests.support.models import config_with_model
 from tests.support.servers import Server
 from tests.support.workers import WorkerProcess
 from wiring.runner import Document, InWorkers, Outcome
@@ -30,15 +30,6 @@ def insert(workers: InWorkers, documents: list[Document]) -> list[Outcome]:
 
 def call(workers: InWorkers, task: str, *args: Any, **kwargs: Any) -> Any:
     return workers._app.send_task(f"lightrag.{task}", args, kwargs).get(timeout=60)
-
-
-def config_with_model(function: str) -> str:
-    """A configuration whose model is ``function`` of tests/support/models.py."""
-    original = Path(os.environ["APP_CONTAINER_CONFIG"]).read_text()
-    Path("config.yaml").write_text(
-        original.replace("wiring.lightrag.offline.complete", f"tests.support.models.{function}")
-    )
-    return str(Path("config.yaml").absolute())
 
 
 def doc_status(environment: dict[str, str]) -> dict[str, dict[str, Any]]:

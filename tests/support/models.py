@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 from wiring.lightrag import offline
@@ -16,7 +17,23 @@ async def failing_on_request(prompt: str, **options: Any) -> str:
     return await offline.complete(prompt, **options)
 
 
+async def silent(prompt: str, **_: Any) -> str:
+    """A model that does not answer."""
+    Path(os.environ["ASKED"]).touch()  # noqa: ASYNC240 - it is quick
+    await asyncio.sleep(300)
+    return prompt
+
+
 async def slow(prompt: str, **options: Any) -> str:
     """The offline model, after a while."""
     await asyncio.sleep(1.0)
     return await offline.complete(prompt, **options)
+
+
+def config_with_model(function: str) -> str:
+    """A configuration whose model is ``function`` of this module."""
+    original = Path(os.environ["APP_CONTAINER_CONFIG"]).read_text()
+    Path("config.yaml").write_text(
+        original.replace("wiring.lightrag.offline.complete", f"tests.support.models.{function}")
+    )
+    return str(Path("config.yaml").absolute())

@@ -118,13 +118,13 @@ class Ingest:
                         self._run.result()  # raises what ended the run
         except asyncio.CancelledError:
             if self._waiting == 1:
-                await self._stop()
+                await self.stop()
             raise
         finally:
             self._waiting -= 1
 
-    async def _stop(self) -> None:
-        """Nobody here waits any more: stop, and leave the rest to those who do, in whichever process."""
+    async def stop(self) -> None:
+        """Nobody here waits any more: end the run, and leave the rest to those who wait, in whichever process."""
         if self._run is not None and not self._run.done():
             self._run.cancel()
             with suppress(asyncio.CancelledError):

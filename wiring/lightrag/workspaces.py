@@ -95,7 +95,11 @@ class Workspaces:
     async def _finalize(self) -> None:
         while self._built:
             name, rag = self._built.popitem()
-            self._ingests.pop(name, None)
+            if ingest := self._ingests.pop(name, None):
+                await ingest.stop()
+            # Their workers survive a cancellation while they wait for the model, so the loop could not end.
+            for function in (*rag.role_llm_funcs.values(), rag.embedding_func.func):
+                await function.shutdown(graceful=False)
             await rag.finalize_storages()
 
 
