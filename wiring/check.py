@@ -13,7 +13,7 @@ from app_container.settings import Settings
 
 
 def check(container: Container) -> dict[str, Any]:
-    """Connect to Neo4j, build a LightRAG, load Celery's broker and result backend; nothing is kept or written.
+    """Connect to Neo4j, build a LightRAG, load Celery's broker and result backend; nothing of it is kept.
 
     What is not installed is not checked, for who uses only the drivers does not need it.
 
@@ -43,7 +43,9 @@ def _lightrag(settings: Settings, container: Container) -> dict[str, Any]:
     if importlib.util.find_spec("lightrag") is None:
         return {"lightrag": "not installed"}
     from wiring.lightrag.workspaces import build_lightrag
+    from wiring.runner import quiet_lightrag
 
+    quiet_lightrag()
     workspace = container.rag().check_name(None)
     build_lightrag(settings.lightrag, workspace)
     return {

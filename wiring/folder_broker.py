@@ -3,10 +3,14 @@
 kombu's file-system transport opens a message's file under its final name and then writes it; a reader takes no lock, so
 it can take a message that is not there yet, and lose it. Here a file gets its name when it is complete, and a reader
 claims it by renaming, which only one can do. The same for results, so nobody reads half of one.
+
+It also creates the file of an exchange's bindings before it locks it, so of two processes that bind a queue at the same
+time, the first ones of that exchange, one is forgotten. Here that file, too, is complete when it gets its name.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from pathlib import Path
@@ -28,6 +32,12 @@ TRANSPORT_ALIASES["folder"] = f"{__name__}:Transport"
 
 class Channel(filesystem.Channel):
     """A channel whose messages are complete before they have a name, and are claimed by renaming."""
+
+    def _queue_bind(self, exchange: str, *binding: Any) -> None:
+        file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]  # unknown to the stub
+        if not file.exists():
+            _create_whole(file, b"[]")
+        super()._queue_bind(exchange, *binding)
 
     def _put(self, queue: str, message: Any, **_: Any) -> None:  # type: ignore[override]  # two stubs disagree
         folder = Path(self.data_folder_out)
@@ -62,6 +72,14 @@ class FileResults(FilesystemBackend):
         """Store ``value`` in the file of ``key``."""
         filename: bytes = self._filename(key)  # type: ignore[attr-defined]  # unknown to the stub
         _write_whole(Path(os.fsdecode(filename)), ensure_bytes(value))
+
+
+def _create_whole(path: Path, data: bytes) -> None:
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    partial.write_bytes(data)
+    with contextlib.suppress(FileExistsError):  # another process was faster
+        path.hardlink_to(partial)
+    partial.unlink()
 
 
 def _write_whole(path: Path, data: bytes) -> None:

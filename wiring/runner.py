@@ -84,7 +84,7 @@ def choose_runner(container: Container) -> Runner:
 
     register_storages()  # finds out at once, and cheaply, whether LightRAG is installed
     check_connection(settings.neo4j)
-    _quiet_lightrag()
+    quiet_lightrag()
     prepare(settings.lightrag)
     return InThisProcess(container)
 
@@ -124,7 +124,7 @@ def ping(app: Celery) -> list[str]:
     return [name for answer in answers or () for name in answer]
 
 
-def _quiet_lightrag() -> None:
+def quiet_lightrag() -> None:
     """On a command line, what went wrong is said once, by us; LightRAG would log it as well, with a traceback."""
     import lightrag.utils  # noqa: F401 - it sets the level when it is imported
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import threading
 import time
 from pathlib import Path
@@ -63,6 +64,30 @@ def test_two_readers_share_the_messages(app: Celery) -> None:
         for thread in threads:
             thread.join(30)
     assert sorted(received) == list(range(100))
+
+
+def bind(number: int, start: float) -> None:
+    app = make_app(CelerySettings(data_dir=Path("celery")))
+    with app.connection_for_write() as connection:
+        channel = connection.channel()
+        while time.time() < start:
+            pass
+        channel._queue_bind("replies", f"key{number}", "", f"queue{number}")  # type: ignore[attr-defined]
+
+
+def test_processes_that_bind_at_the_same_time_are_all_remembered(app: Celery) -> None:
+    context = multiprocessing.get_context("fork")
+    for _ in range(10):
+        start = time.time() + 0.3
+        processes = [context.Process(target=bind, args=(number, start)) for number in range(2)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(30)
+        with app.connection_for_read() as connection:
+            bindings = connection.channel().get_table("replies")  # type: ignore[attr-defined]
+        assert sorted(binding[2] for binding in bindings) == [f"queue{number}" for number in range(2)]
+        Path("celery/control/replies.exchange").unlink()
 
 
 def test_messages_and_results_can_be_read_by_their_owner_only(app: Celery) -> None:
