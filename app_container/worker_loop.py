@@ -37,6 +37,8 @@ class WorkerLoop:
     def __init__(self, shutdown_timeout: float = 10.0) -> None:
         self._shutdown_timeout = shutdown_timeout
         self._started = threading.Event()
+        self._ending = False
+        self._running: set[concurrent.futures.Future[Any]] = set()
         self._thread = threading.Thread(target=self._main, name="worker-loop", daemon=True)
         self._thread.start()
         if not self._started.wait(START_TIMEOUT):
@@ -61,6 +63,8 @@ class WorkerLoop:
             coroutine.close()
             raise WorkerLoopError("worker_loop.run() was called on the worker loop itself; await the coroutine instead")
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._running.add(future)
+        future.add_done_callback(self._running.discard)
         tasks: list[asyncio.Task[T]] = []
         context = contextvars.copy_context()
 
@@ -73,6 +77,8 @@ class WorkerLoop:
         try:
             return future.result()
         except concurrent.futures.CancelledError:
+            if not tasks:
+                coroutine.close()
             raise WorkerLoopError("the worker loop was closed while the coroutine ran") from None
         except BaseException:
             if not future.done():
@@ -84,16 +90,23 @@ class WorkerLoop:
         """Cancel what still runs, wait for its clean-up, close the loop and everything that lives on it. Bounded."""
         if not self._thread.is_alive():
             return
+        self._ending = True
         self._loop.call_soon_threadsafe(self._loop.stop)
         if threading.current_thread() is self._thread:
             return
         self._thread.join(self._shutdown_timeout)
         if self._thread.is_alive():
             _log.warning("the worker loop did not end within %.0f s and was abandoned", self._shutdown_timeout)
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Tell those who still wait that nothing will come."""
+        for future in list(self._running):
+            _cancel(future)
 
     def _call_soon(self, start: Callable[[], None], coroutine: Coroutine[Any, Any, Any]) -> None:
         try:
-            if not self._thread.is_alive():
+            if self._ending or not self._thread.is_alive():
                 raise RuntimeError
             self._loop.call_soon_threadsafe(start)
         except RuntimeError:
@@ -108,6 +121,7 @@ class WorkerLoop:
             mark_lasting(self._loop)
             self._loop.call_soon(self._started.set)
             self._loop.run_forever()
+        self._give_up()  # what was asked for so late that the loop did not get to it
 
 
 async def _bounded(coroutine: Coroutine[Any, Any, T], timeout: float | None) -> T:  # noqa: ASYNC109 - the bound is the caller's
@@ -121,10 +135,14 @@ async def _bounded(coroutine: Coroutine[Any, Any, T], timeout: float | None) -> 
         raise
 
 
-def _copy_outcome(task: asyncio.Task[T], future: concurrent.futures.Future[T]) -> None:
-    if task.cancelled():
-        future.cancel()
+def _cancel(future: concurrent.futures.Future[Any]) -> None:
+    if future.cancel():
         future.set_running_or_notify_cancel()
+
+
+def _copy_outcome(task: asyncio.Task[T], future: concurrent.futures.Future[T]) -> None:
+    if task.cancelled() or future.cancelled():
+        _cancel(future)
     elif error := task.exception():
         future.set_exception(error)
     else:

@@ -5,8 +5,9 @@ import contextvars
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -128,7 +129,7 @@ def test_close_cancels_what_runs_and_a_closed_loop_says_so(loop: WorkerLoop) -> 
         loop.run(double(1))
 
 
-def test_close_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
+def test_close_is_bounded_and_tells_who_still_waits(caplog: pytest.LogCaptureFixture) -> None:
     loop = WorkerLoop(shutdown_timeout=0.1)
     release = threading.Event()
 
@@ -140,5 +141,33 @@ def test_close_is_bounded(caplog: pytest.LogCaptureFixture) -> None:
         time.sleep(0.05)
         loop.close()
         assert "was abandoned" in caplog.text
-        release.set()
-        waiting.result(5)
+        with pytest.raises(WorkerLoopError, match="was closed while the coroutine ran"):
+            waiting.result(5)
+    release.set()
+
+
+def test_who_asks_while_it_closes_is_told_and_never_waits_for_ever(loop: WorkerLoop) -> None:
+    closing = threading.Event()
+
+    async def slow_to_end() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            closing.set()
+            await asyncio.sleep(0.5)
+
+    def run(coroutine: Coroutine[Any, Any, Any]) -> str:
+        try:
+            return str(loop.run(coroutine))
+        except WorkerLoopError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(run, slow_to_end())
+        time.sleep(0.1)
+        end = pool.submit(loop.close)
+        assert closing.wait(5)
+        late = pool.submit(run, double(1))
+        end.result(5)
+        assert late.result(5).startswith("the worker loop is closed")
+        assert first.result(5) == "the worker loop was closed while the coroutine ran"
