@@ -204,6 +204,20 @@ def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWor
     assert f"is in use by process {first.process.pid} or one it started, and its files would lose what a" in line
 
 
+def test_a_worker_whose_parent_is_killed_leaves_no_process_and_the_next_one_takes_over(
+    start_worker: StartWorker,
+) -> None:
+    first = start_worker("--concurrency", "2")
+    assert call(first.until_ready(), "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "processed"
+    family = psutil.Process(first.process.pid).children(recursive=True)
+    assert len(family) == 3  # two children, and the process of LightRAG's shared state
+    first.process.kill()
+    _, alive = psutil.wait_procs(family, 20)
+    assert alive == []
+    workers = start_worker("--concurrency", "2").until_ready()
+    assert call(workers, "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "unchanged"
+
+
 OWN_WORKER = """
 import os
 from celery import Celery

@@ -7,6 +7,8 @@ as well. It does not reach beyond that parent.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 from typing import TYPE_CHECKING
 
 from app_container.errors import MissingExtraError
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings
 
 shared_key: bytes | None = None
+
+_lifeline: list[int] = []
+"""A pipe that is open for writing in the parent and its children; for reading, while the shared state is started."""
 
 
 def share(settings: LightRAGSettings, children: int) -> None:
@@ -36,9 +41,12 @@ def share(settings: LightRAGSettings, children: int) -> None:
         from lightrag.kg.shared_storage import initialize_share_data
     except ModuleNotFoundError as error:
         raise MissingExtraError("LightRAG", "lightrag", error.name) from None
-    # More than 1 also for a single child, because LightRAG takes 1 for "this process".
-    initialize_share_data(workers=max(2, children))
-    shared_key = bytes(multiprocessing.current_process().authkey)
+    if shared_key is None:
+        _lifeline.extend(os.pipe())
+        # More than 1 also for a single child, because LightRAG takes 1 for "this process".
+        initialize_share_data(workers=max(2, children))
+        os.close(_lifeline.pop(0))
+        shared_key = bytes(multiprocessing.current_process().authkey)
     # Only now: the process of the shared state, which was just forked, must not hold the folder when all else is gone.
     open_for_children(settings)
 
@@ -55,3 +63,19 @@ def prepare(settings: LightRAGSettings) -> None:
 
     claim_working_dir(settings)
     build_lightrag(settings, settings.workspace)
+
+
+def _end_with_those_who_use_it() -> None:
+    """In the process of the shared state: end with the last process that can ask it, even if that was killed."""
+    if len(_lifeline) == 2:  # noqa: PLR2004 - both ends: it is the one being started
+        reader, writer = _lifeline
+        os.close(writer)
+        threading.Thread(target=_end_at_the_end_of, args=(reader,), daemon=True).start()
+
+
+def _end_at_the_end_of(pipe: int) -> None:
+    os.read(pipe, 1)
+    os._exit(0)
+
+
+os.register_at_fork(after_in_child=_end_with_those_who_use_it)
