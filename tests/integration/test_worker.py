@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from celery import Celery
 
-from app_container import AppContainerError
 from tests.support.models import config_with_model
 from tests.support.servers import Server
-from tests.support.workers import WorkerProcess
-from wiring.runner import Document, InWorkers, Outcome
+from tests.support.workers import WorkerProcess, call, doc_status, insert
+from wiring.runner import Document
 
 StartWorker = Callable[..., WorkerProcess]
-
-
-def insert(workers: InWorkers, documents: list[Document]) -> list[Outcome]:
-    outcomes: list[Outcome] = []
-    workers.insert(documents, None, outcomes.append)
-    return outcomes
-
-
-def call(workers: InWorkers, task: str, *args: Any, **kwargs: Any) -> Any:
-    return workers._app.send_task(f"lightrag.{task}", args, kwargs).get(timeout=60)
-
-
-def doc_status(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The rows LightRAG keeps of the documents of the test's workspace."""
-    folder = Path(environment["LIGHTRAG_WORKING_DIR"]) / environment["LIGHTRAG_WORKSPACE"]
-    rows: dict[str, dict[str, Any]] = json.loads((folder / "kv_store_doc_status.json").read_text())
-    return rows
 
 
 def test_two_children_insert_everything_once_with_a_driver_each(
@@ -152,20 +131,6 @@ def test_workspaces_are_apart(start_worker: StartWorker, neo4j_server: Server, w
         forget_workspace(neo4j_server, other)
 
 
-def test_a_task_that_is_interrupted_leaves_a_document_that_another_task_takes_up(
-    start_worker: StartWorker, environment: dict[str, str]
-) -> None:
-    config = config_with_model("slow")
-    worker = start_worker("--concurrency", "2", APP_CONTAINER_CONFIG=config, CELERY_TASK_SOFT_TIME_LIMIT="3")
-    workers = worker.until_ready()
-    call(workers, "insert_document", "Here Ada met Bob.", document_id="warm")
-    text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(12))
-    with pytest.raises(Exception, match="SoftTimeLimitExceeded"):
-        call(workers, "insert_document", text, document_id="long")
-    assert doc_status(environment)["long"]["status"] not in ("processed", "failed")
-    assert call(workers, "insert_document", "Here Eve met Mallory.", document_id="short")["status"] == "processed"
-
-
 def failing_start(worker: WorkerProcess) -> str:
     assert worker.process.wait(60) == 1
     assert "Traceback" not in worker.log
@@ -204,22 +169,9 @@ def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWor
     assert f"is in use by process {first.process.pid} or one it started, and its files would lose what a" in line
 
 
-def test_a_worker_whose_parent_is_killed_leaves_no_process_and_the_next_one_takes_over(
-    start_worker: StartWorker,
-) -> None:
-    first = start_worker("--concurrency", "2")
-    assert call(first.until_ready(), "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "processed"
-    family = psutil.Process(first.process.pid).children(recursive=True)
-    assert len(family) == 3  # two children, and the process of LightRAG's shared state
-    first.process.kill()
-    _, alive = psutil.wait_procs(family, 20)
-    assert alive == []
-    workers = start_worker("--concurrency", "2").until_ready()
-    assert call(workers, "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "unchanged"
-
-
 OWN_WORKER = """
 import os
+from billiard.exceptions import WorkerLostError
 from celery import Celery
 from dependency_injector.wiring import Provide, inject
 from app_container import Container, create_container
@@ -267,29 +219,3 @@ def test_an_own_worker_uses_its_driver_beside_the_ready_worker_and_its_folder_on
     assert [result.get(timeout=60) for result in results] == ["processed"] * 4
     assert own.stop() == 0
     assert sorted(own.drivers("opened")) == sorted(own.drivers("closed"))
-
-
-def test_solo_and_threads_pools_close_what_they_opened(start_worker: StartWorker, neo4j_server: Server) -> None:
-    for number, pool in enumerate(("solo", "threads")):
-        worker = start_worker("--pool", pool, "--concurrency", "2")
-        workers = worker.until_ready()
-        outcomes = insert(workers, [Document(f"Here A{number}{n} met B.", f"{number}{n}.md") for n in range(4)])
-        assert [outcome.error for outcome in outcomes if outcome.error] == []
-        assert worker.stop(signal.SIGTERM) == 0
-        assert worker.drivers("opened") == worker.drivers("closed") == [worker.process.pid]
-        neo4j_server.until_no_connection_is_left()
-
-
-def test_who_waits_for_a_worker_that_died_is_told(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wiring.runner.PING_INTERVAL", 1.0)
-    monkeypatch.setattr("wiring.runner.PATIENCE", 3.0)
-    worker = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config_with_model("slow"))
-    workers = worker.until_ready()
-    worker.kill()
-    (outcome,) = insert(workers, [Document("Here Ada met Bob.", "a.md")])
-    assert outcome.error == "no Celery worker has answered for 3 s; see its log; it stays queued"
-    with pytest.raises(AppContainerError, match="no Celery worker has answered for 3 s; see its log"):
-        workers.query("Who met Bob?", "mix", None)
-    again = start_worker("--concurrency", "1")
-    (outcome,) = insert(again.until_ready(), [Document("Here Ada met Bob.", "a.md")])
-    assert outcome.error is None

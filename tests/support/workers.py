@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -11,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.support.servers import PROJECT_ROOT
-from wiring.runner import InWorkers, find_workers
+from wiring.runner import Document, InWorkers, Outcome, find_workers
 
 START_TIMEOUT = 90.0
 
@@ -67,6 +69,23 @@ class WorkerProcess:
     def drivers(self, what: str) -> list[int]:
         """The processes that opened or closed a driver, once for each time."""
         return [int(pid) for pid in re.findall(rf"{what} \w*Driver .*process (\d+)", self.log)]
+
+
+def insert(workers: InWorkers, documents: list[Document]) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    workers.insert(documents, None, outcomes.append)
+    return outcomes
+
+
+def call(workers: InWorkers, task: str, *args: Any, **kwargs: Any) -> Any:
+    return workers._app.send_task(f"lightrag.{task}", args, kwargs).get(timeout=60)
+
+
+def doc_status(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The rows LightRAG keeps of the documents of the test's workspace."""
+    folder = Path(environment["LIGHTRAG_WORKING_DIR"]) / environment["LIGHTRAG_WORKSPACE"]
+    rows: dict[str, dict[str, Any]] = json.loads((folder / "kv_store_doc_status.json").read_text())
+    return rows
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from wiring.lightrag.errors import (
     InvalidDocumentError,
     QueryFailedError,
 )
-from wiring.lightrag.ingest import POLL_INTERVAL, store_document
+from wiring.lightrag.ingest import POLL_INTERVAL, check_open, store_document
 
 if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings
@@ -88,6 +88,7 @@ class Documents:
             InvalidDocumentError: the document cannot be one; nothing was stored.
             DocumentConflictError: the id or the path belongs to another document; nothing was stored.
             DocumentFailedError: LightRAG could not process it; the message is LightRAG's reason.
+            WorkspaceBlockedError: a process died while it changed the workspace.
             DocumentTimeoutError: it is not final after ``document_timeout`` seconds; it stays stored, and inserting it
                 again takes it up.
         """
@@ -166,6 +167,7 @@ class Documents:
             DocumentNotFoundError: there is no such document.
             DocumentTimeoutError: it is not removed after ``document_timeout`` seconds.
             DocumentFailedError: LightRAG could not remove it; the message is LightRAG's reason.
+            WorkspaceBlockedError: a process died while it changed the workspace.
         """
         name = self._workspaces.check_name(workspace)
         check_document_id(document_id)
@@ -175,7 +177,10 @@ class Documents:
                 result = await rag.adelete_by_doc_id(document_id)
                 if result.status != "not_allowed" or result.status_code != 403:  # noqa: PLR2004 - "busy", upstream's
                     break
+                await check_open(rag)
                 await asyncio.sleep(POLL_INTERVAL)  # documents are being inserted; deleting waits for its turn
+            if result.status == "not_allowed":
+                await check_open(rag)
         if result.status == "not_found":
             raise DocumentNotFoundError(f"workspace {name!r} has no document {document_id!r}")
         if result.status != "success":

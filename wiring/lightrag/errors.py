@@ -21,6 +21,10 @@ class DocumentTimeoutError(AppContainerError, TimeoutError):
     """It took longer than ``document_timeout``; a document that was being inserted stays stored."""
 
 
+class WorkspaceBlockedError(AppContainerError):
+    """LightRAG lets nobody change the workspace, because a process died while it did so."""
+
+
 class DocumentNotFoundError(AppContainerError):
     """There is no such document."""
 

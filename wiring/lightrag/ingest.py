@@ -9,7 +9,12 @@ import uuid
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
-from wiring.lightrag.errors import DocumentConflictError, DocumentFailedError, DocumentNotFoundError
+from wiring.lightrag.errors import (
+    DocumentConflictError,
+    DocumentFailedError,
+    DocumentNotFoundError,
+    WorkspaceBlockedError,
+)
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -21,11 +26,30 @@ TAKE_OVER_INTERVAL = 2.0
 """Seconds between two attempts to take up the work, in case the process that had it died."""
 
 
+async def check_open(rag: LightRAG) -> None:
+    """See whether the workspace takes changes, once LightRAG has refused one.
+
+    It refuses all of them after a process died in the middle of a deletion, for as long as the worker lives.
+
+    Raises:
+        WorkspaceBlockedError: it does not.
+    """
+    from lightrag.kg.shared_storage import describe_recovery_fence, get_namespace_data
+
+    fence = describe_recovery_fence(await get_namespace_data("pipeline_status", workspace=rag.workspace))
+    if fence["recovery_required"]:
+        raise WorkspaceBlockedError(
+            f"workspace {rag.workspace!r} takes no changes, for a process died in the middle of one "
+            f"({fence['recovery_kind']}); restart the worker, then do again what was interrupted"
+        )
+
+
 async def store_document(
     rag: LightRAG, key: str, text: str, source: str | None
 ) -> tuple[Literal["processed", "unchanged", "duplicate"], str | None]:
     """Make the document durable in the document status, unless it is. Returns what it is, and of what a duplicate."""
     from lightrag.base import DocStatus
+    from lightrag.exceptions import PipelineReservationConflictError
     from lightrag.utils import sanitize_text_for_encoding
     from lightrag.utils_pipeline import compute_text_content_hash, doc_status_reset_metadata
 
@@ -33,7 +57,11 @@ async def store_document(
     row = await rag.doc_status.get_by_id(key)
     if row is None:
         track_id = f"insert-{uuid.uuid4().hex}"
-        await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
+        try:
+            await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
+        except PipelineReservationConflictError:
+            await check_open(rag)
+            raise
         row = await rag.doc_status.get_by_id(key)
         found = await _take_refusal(rag, track_id)
         if row is None and found is not None:
@@ -111,6 +139,7 @@ class Ingest:
                     attempt_again = time.monotonic() + TAKE_OVER_INTERVAL
                     self._run = asyncio.create_task(self._rag.apipeline_process_enqueue_documents())
                 if self._run.done():
+                    await check_open(self._rag)
                     await asyncio.sleep(POLL_INTERVAL)
                 else:
                     await asyncio.wait([self._run], timeout=POLL_INTERVAL)

@@ -1,0 +1,109 @@
+"""How a real worker ends: asked to, interrupted, or killed; what it leaves, and what those who wait are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import psutil
+import pytest
+from billiard.exceptions import WorkerLostError
+
+from app_container import AppContainerError
+from tests.support.models import config_with_model
+from tests.support.servers import Server
+from tests.support.workers import WorkerProcess, call, doc_status, insert
+from wiring.runner import Document
+
+StartWorker = Callable[..., WorkerProcess]
+
+
+def test_a_task_that_is_interrupted_leaves_a_document_that_another_task_takes_up(
+    start_worker: StartWorker, environment: dict[str, str]
+) -> None:
+    config = config_with_model("slow")
+    worker = start_worker("--concurrency", "2", APP_CONTAINER_CONFIG=config)
+    workers = worker.until_ready()
+    call(workers, "insert_document", "Here Ada met Bob.", document_id="warm")
+    text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(12))
+    with pytest.raises(Exception, match="SoftTimeLimitExceeded"):
+        workers._app.send_task("lightrag.insert_document", (text,), {"document_id": "long"}, soft_time_limit=4).get(
+            timeout=60
+        )
+    assert doc_status(environment)["long"]["status"] not in ("processed", "failed")
+    assert call(workers, "insert_document", "Here Eve met Mallory.", document_id="short")["status"] == "processed"
+    deadline = time.monotonic() + 60
+    while doc_status(environment)["long"]["status"] != "processed":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def test_a_worker_whose_parent_is_killed_leaves_no_process_and_the_next_one_takes_over(
+    start_worker: StartWorker,
+) -> None:
+    first = start_worker("--concurrency", "2")
+    assert call(first.until_ready(), "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "processed"
+    family = psutil.Process(first.process.pid).children(recursive=True)
+    assert len(family) == 3  # two children, and the process of LightRAG's shared state
+    first.process.kill()
+    _, alive = psutil.wait_procs(family, 20)
+    assert alive == []
+    workers = start_worker("--concurrency", "2").until_ready()
+    assert call(workers, "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "unchanged"
+
+
+def test_solo_and_threads_pools_close_what_they_opened(start_worker: StartWorker, neo4j_server: Server) -> None:
+    for number, pool in enumerate(("solo", "threads")):
+        worker = start_worker("--pool", pool, "--concurrency", "2")
+        workers = worker.until_ready()
+        outcomes = insert(workers, [Document(f"Here A{number}{n} met B.", f"{number}{n}.md") for n in range(4)])
+        assert [outcome.error for outcome in outcomes if outcome.error] == []
+        assert worker.stop(signal.SIGTERM) == 0
+        assert worker.drivers("opened") == worker.drivers("closed") == [worker.process.pid]
+        neo4j_server.until_no_connection_is_left()
+
+
+def test_who_waits_for_a_worker_that_died_is_told(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wiring.runner.PING_INTERVAL", 1.0)
+    monkeypatch.setattr("wiring.runner.PATIENCE", 3.0)
+    worker = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config_with_model("slow"))
+    workers = worker.until_ready()
+    worker.kill()
+    (outcome,) = insert(workers, [Document("Here Ada met Bob.", "a.md")])
+    assert outcome.error == "no Celery worker has answered for 3 s; see its log; it stays queued"
+    with pytest.raises(AppContainerError, match="no Celery worker has answered for 3 s; see its log"):
+        workers.query("Who met Bob?", "mix", None)
+    again = start_worker("--concurrency", "1")
+    (outcome,) = insert(again.until_ready(), [Document("Here Ada met Bob.", "a.md")])
+    assert outcome.error is None
+
+
+def test_a_deletion_whose_process_is_killed_blocks_changes_until_the_worker_is_restarted(
+    start_worker: StartWorker, environment: dict[str, str]
+) -> None:
+    worker = start_worker("--concurrency", "2")
+    workers = worker.until_ready()
+    text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(12))
+    call(workers, "insert_document", text, document_id="long")
+    deletion = workers._app.send_task("lightrag.delete_document", ("long",))
+    deadline = time.monotonic() + 60
+    while "Starting deletion process" not in worker.log:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(deletion.info["pid"], signal.SIGKILL)
+    with pytest.raises(WorkerLostError):
+        deletion.get(timeout=60)
+
+    reason = "takes no changes, for a process died in the middle of one .*; restart the worker, then do again"
+    with pytest.raises(Exception, match=reason):
+        call(workers, "insert_document", "Here Ada met Bob.", document_id="short")
+    with pytest.raises(Exception, match=reason):
+        call(workers, "delete_document", "long")
+
+    worker.stop()
+    workers = start_worker("--concurrency", "2").until_ready()
+    assert call(workers, "insert_document", "Here Ada met Bob.", document_id="short")["status"] == "processed"
+    assert call(workers, "delete_document", "long")["status"] == "deleted"
+    assert set(doc_status(environment)) == {"short"}
