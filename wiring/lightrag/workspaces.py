@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which name
     from app_container.worker_loop import WorkerLoop
 
 CLOSE_TIMEOUT = 10.0
+
+_log = logging.getLogger("wiring.lightrag")
 
 
 class Workspaces:
@@ -83,6 +86,9 @@ class Workspaces:
                 self._worker_loop.run(self._finalize(), CLOSE_TIMEOUT)
             except WorkerLoopError:
                 self._built.clear()  # the loop was closed first, and they with it
+            except TimeoutError:
+                self._built.clear()
+                _log.warning("LightRAG did not close within %.0f s and was abandoned", CLOSE_TIMEOUT)
         if self._has_claim:
             self._has_claim = False
             release_working_dir(self._settings)
