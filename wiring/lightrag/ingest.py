@@ -55,6 +55,7 @@ async def store_document(
 
     digest = compute_text_content_hash(sanitize_text_for_encoding(text))
     row = await rag.doc_status.get_by_id(key)
+    is_new = row is None
     if row is None:
         track_id = f"insert-{uuid.uuid4().hex}"
         try:
@@ -73,6 +74,8 @@ async def store_document(
             f"document {key!r} is there with another text; to replace it, delete it first "
             f"(lightrag-neo4j delete {shlex.quote(key)}), else give this one another id"
         )
+    if is_new:
+        return "processed", None  # or soon; another process may be done with it by now, one way or the other
     if row["status"] == DocStatus.PROCESSED:
         return "unchanged", None
     if row["status"] == DocStatus.FAILED:
