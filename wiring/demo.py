@@ -78,8 +78,7 @@ def run_demo(*, documents: int, concurrency: int, keep: bool, as_json: bool, out
     Raises:
         AppContainerError: something could not be started, or a document failed.
     """
-    local = None if os.environ.get("NEO4J_URI") else LocalNeo4j(FOLDER / "neo4j")
-    folder = FOLDER / (WORKSPACE if local else "demo-" + re.sub(r"\W+", "-", os.environ["NEO4J_URI"]))
+    local, folder = _server_and_folder(os.environ.get("NEO4J_URI"))
     worker = Worker(folder)
     environment = _environment(folder, local)
     try:
@@ -199,6 +198,15 @@ class Observer:
     def _query(self, query: str) -> list[Any]:
         records, _, _ = self._driver.execute_query(query, database_=self._settings.database)
         return list(records)
+
+
+def _server_and_folder(uri: str | None) -> tuple[LocalNeo4j | None, Path]:
+    """The local server, unless ``uri`` is another one's, and the folder of what is on that server."""
+    local = LocalNeo4j(FOLDER / "neo4j")
+    kept = local.status()
+    if not uri or (kept is not None and kept.uri == uri):
+        return local, FOLDER / WORKSPACE
+    return None, FOLDER / f"{WORKSPACE}-{re.sub(r'[^A-Za-z0-9]+', '-', uri)}"
 
 
 def _environment(folder: Path, local: LocalNeo4j | None) -> dict[str, str]:

@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 from neo4j import GraphDatabase
 
 from tests.integration.test_command import COMMAND, run, run_json
 from wiring.local_neo4j import LocalNeo4j
+from wiring.process_file import ProcessFile
 
 
 def test_start_find_keep_and_stop(tmp_path: Path) -> None:
@@ -78,3 +80,28 @@ def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
     gone, alive = psutil.wait_procs(started, 20)
     assert (len(gone), alive) == (len(started), [])
     assert "Traceback" not in Path("demo.log").read_text()
+
+
+def test_what_the_demo_keeps_can_be_used_as_it_says_and_is_stopped_by_the_next_demo(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    printed = run("demo", "--documents", "2", "--concurrency", "1", "--keep")
+    local = LocalNeo4j(Path(".lightrag/neo4j"))
+    try:
+        server = local.status()
+        assert server is not None
+        worker = psutil.Process(json.loads(Path(".lightrag/demo/worker.json").read_text())["pid"])
+        family = [psutil.Process(server.pid), worker, *worker.children(recursive=True)]
+        exports = "\n".join(line.strip() for line in printed.splitlines() if line.startswith("    export "))
+        script = f"{exports}\nenv --null"
+        done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, timeout=20, check=True)
+        for name, _, value in (entry.partition("=") for entry in done.stdout.split("\0") if entry):
+            monkeypatch.setenv(name, value)
+        assert run_json("check")["workers"].startswith("celery@")
+        assert run_json("query", "Who?")["workspace"] == "demo"
+        assert run_json("demo", "--documents", "2")["there_already"] == 2
+        _, alive = psutil.wait_procs(family, 20)
+        assert alive == []
+    finally:
+        ProcessFile(Path(".lightrag/demo/worker.json")).end(60)
+        local.stop()
