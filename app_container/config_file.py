@@ -38,7 +38,7 @@ class PlainText(str):
             return text == "true"
         if re.fullmatch(r"[-+]?(0|[1-9][0-9]*)", text):
             return int(text)
-        if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text) and not text.startswith("0" * 2):
+        if re.fullmatch(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", text) and not text.startswith("00"):
             return float(text)
         return text
 
@@ -68,14 +68,10 @@ class ConfigFile:
     problems: list[Problem] = field(default_factory=list)
 
     def problem(self, keys: KeyPath, found: str, fix: str) -> Problem:
-        """Describe a mistake at ``keys``, with the line and the variables of the nearest value that is there."""
-        nearest = keys
-        while nearest and nearest not in self.sources:
-            nearest = nearest[:-1]
-        source = self.sources.get(nearest)
-        where = f"{self.path}:{source.line}" if source and nearest == keys else str(self.path)
-        variables = source.variables if source and nearest == keys else ()
-        return Problem(where, ".".join(map(str, keys)), variables, found, fix)
+        """Describe a mistake at ``keys``, with the line and the variables of the value there, if there is one."""
+        source = self.sources.get(keys)
+        where = f"{self.path}:{source.line}" if source else str(self.path)
+        return Problem(where, ".".join(map(str, keys)), source.variables if source else (), found, fix)
 
     def in_order(self, problems: Iterable[Problem]) -> list[Problem]:
         """Sort problems by their line; those of no line come first."""
@@ -178,7 +174,7 @@ class _Tree:
 
     def _scalar(self, node: yaml.ScalarNode, keys: KeyPath, line: int) -> str | None:
         is_plain = node.style is None
-        if is_plain and node.value in ("", "~", "null"):
+        if is_plain and PlainText(node.value).typed() is None:
             return None
         try:
             result = interpolate(node.value, self._environ)

@@ -6,6 +6,7 @@ import difflib
 import re
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -37,7 +38,7 @@ def explain(error: ValidationError, model: type[BaseModel], config: ConfigFile) 
             yield config.problem(keys, "is missing", f"add it: {_example(keys)}")
         else:
             problem = config.problem(keys, f"found {_shown(detail, model, keys)}, expected {_expected(detail)}", "")
-            yield Problem(problem.where, problem.key, problem.variables, problem.found, _fix(problem, detail))
+            yield replace(problem, fix=_fix(problem, detail))
 
 
 def _fix(problem: Problem, detail: ErrorDetails) -> str:
@@ -106,7 +107,7 @@ def _is_hidden(model: type[BaseModel], keys: KeyPath) -> bool:
 def _fields_at(model: type[BaseModel], keys: KeyPath) -> list[str]:
     section = model
     for parent, key in _walk(model, keys):
-        section = next((t for t in _alternatives(parent.model_fields[key].annotation) if _is_section(t)), parent)
+        section = _section(parent.model_fields[key].annotation) or parent
     return list(section.model_fields)
 
 
@@ -117,7 +118,7 @@ def _walk(model: type[BaseModel], keys: KeyPath) -> Iterator[tuple[type[BaseMode
             return
         yield section, str(key)
         field = section.model_fields.get(str(key))
-        section = next((t for t in _alternatives(field.annotation) if _is_section(t)), None) if field else None
+        section = _section(field.annotation) if field else None
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:
@@ -125,8 +126,8 @@ def _alternatives(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation) if is_union else (annotation,)
 
 
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _section(annotation: Any) -> type[BaseModel] | None:
+    return next((t for t in _alternatives(annotation) if isinstance(t, type) and issubclass(t, BaseModel)), None)
 
 
 def _suggest(key: str, fields: list[str]) -> str:

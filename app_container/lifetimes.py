@@ -110,8 +110,8 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
             loop = asyncio.get_running_loop()
         except RuntimeError:
             raise NoRunningLoopError(getattr(self.provides, "__name__", "this provider")) from None
-        slot = _slots(loop).get(self)
-        if slot is None or slot.closed:
+        slot = self._open_slot(loop)
+        if slot is None:
             slot = _Slot(_make(self, args, kwargs), loop)
             _slots(loop)[self] = slot
         value: T = slot.value
@@ -120,7 +120,7 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
     @property
     def initialized(self) -> bool:
         """Whether the running loop has an open value; False where no loop runs."""
-        return self._slot() is not None
+        return self._running_slot() is not None
 
     def init(self) -> T:  # type: ignore[override]  # the base class promises something to await; there is nothing
         """Make the running loop's value, if it has none."""
@@ -129,7 +129,7 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
 
     def shutdown(self) -> Awaitable[None] | None:
         """Close the running loop's value; await what this returns. Other loops keep theirs."""
-        slot = self._slot()
+        slot = self._running_slot()
         return slot.close() if slot else None
 
     @property
@@ -138,11 +138,14 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
         yield self._awaited_shutdown
         yield from super().related
 
-    def _slot(self) -> _Slot | None:
+    def _running_slot(self) -> _Slot | None:
         with suppress(RuntimeError):
-            slot = _slots(asyncio.get_running_loop()).get(self)
-            return slot if slot and not slot.closed else None
+            return self._open_slot(asyncio.get_running_loop())
         return None
+
+    def _open_slot(self, loop: asyncio.AbstractEventLoop) -> _Slot | None:
+        slot: _Slot | None = loop.__dict__.get(_SLOTS, {}).get(self)
+        return slot if slot and not slot.closed else None
 
 
 class _AwaitedShutdown(providers.Resource[None]):

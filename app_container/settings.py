@@ -32,6 +32,7 @@ from app_container.errors import ConfigurationError
 from app_container.explain import explain
 
 URI_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
+MAX_WORKSPACE_LENGTH = 128
 GraphStorage = Literal["Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage", "Neo4JStorage"]
 
 
@@ -50,8 +51,14 @@ def _check_uri(uri: str) -> str:
     return uri
 
 
+def is_workspace_name(name: str) -> bool:
+    """Whether ``name`` can be a workspace, which becomes a label in Neo4j and a folder."""
+    is_short = 0 < len(name) <= MAX_WORKSPACE_LENGTH
+    return is_short and name not in (".", "..") and all(c.isalnum() or c in "_-." for c in name)
+
+
 def _check_workspace(name: str) -> str:
-    if name in (".", "..") or not all(c.isalnum() or c in "_-." for c in name):
+    if not is_workspace_name(name):
         raise PydanticCustomError("workspace", "a name of letters, digits, '_', '-' and '.'")
     return name
 
@@ -88,7 +95,7 @@ def _is_secret(key: str) -> bool:
 
 
 Options = Annotated[dict[str, Any], BeforeValidator(_free_form), Field(repr=False)]
-Workspace = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_check_workspace)]
+Workspace = Annotated[str, Field(min_length=1, max_length=MAX_WORKSPACE_LENGTH), AfterValidator(_check_workspace)]
 DottedPath = Annotated[str, AfterValidator(_check_dotted_path)]
 
 

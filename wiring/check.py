@@ -10,6 +10,7 @@ from app_container import Container
 from app_container.drivers import check_connection
 from app_container.execution import execution
 from app_container.settings import Settings
+from wiring.runner import ping, quiet_lightrag
 
 
 def check(container: Container) -> dict[str, Any]:
@@ -43,7 +44,6 @@ def _lightrag(settings: Settings, container: Container) -> dict[str, Any]:
     if importlib.util.find_spec("lightrag") is None:
         return {"lightrag": "not installed"}
     from wiring.lightrag.workspaces import build_lightrag
-    from wiring.runner import quiet_lightrag
 
     quiet_lightrag()
     workspace = container.rag().check_name(None)
@@ -61,7 +61,6 @@ def _celery(settings: Settings) -> dict[str, Any]:
     if importlib.util.find_spec("celery") is None:
         return {"celery": "not installed"}
     from wiring.celery_options import make_app
-    from wiring.runner import ping
 
     app = make_app(settings.celery)
     in_a_folder = settings.celery.broker_url.startswith("filesystem://")

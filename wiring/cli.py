@@ -20,10 +20,11 @@ from app_container.config_file import find_config
 from app_container.errors import MissingExtraError, describe
 from wiring.check import check as check_all
 from wiring.corpus import read_files
-from wiring.lightrag.documents import QueryMode, check_document_id
+from wiring.lightrag.documents import QueryMode, check_document_id, check_question
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.workspaces import check_workspace
-from wiring.progress import documents_progress, download_progress
+from wiring.progress import download_progress, insert_with_progress
+from wiring.runner import choose_runner
 
 DEFAULT_HOME = Path(".lightrag/neo4j")
 
@@ -82,26 +83,15 @@ def insert(
     as_json: JsonOption = False,
 ) -> None:
     """Insert documents into the graph. What is there already is left alone."""
-    from wiring.runner import Outcome, choose_runner
-
     container = create_container(config)
     _check_names(workspace, document_id)
     documents, unusable = read_files(paths, document_id, container.settings().lightrag.max_document_bytes)
-    outcomes: list[Outcome] = []
-    if documents:
-        runner = choose_runner(container)
-        with documents_progress(err, len(documents), runner.where) as advance:
-
-            def done(outcome: Outcome) -> None:
-                outcomes.append(outcome)
-                advance()
-
-            runner.insert(documents, workspace, done)
+    outcomes = insert_with_progress(choose_runner(container), documents, workspace, err) if documents else []
     failures = unusable + [(o.document.file_path, o.error) for o in outcomes if o.error is not None]
     if as_json:
         results = [{"file_path": o.document.file_path, **o.result} for o in outcomes if o.result is not None]
         errors = [{"file_path": name, "error": reason} for name, reason in failures]
-        sys.stdout.write(json.dumps({"inserted": results, "failed": errors}, indent=2) + "\n")
+        _print_json({"inserted": results, "failed": errors})
     else:
         statuses = [o.result["status"] for o in outcomes if o.result is not None]
         words = {
@@ -125,15 +115,12 @@ def query(
     as_json: JsonOption = False,
 ) -> None:
     """Ask a question of the graph."""
-    from wiring.runner import choose_runner
-
     container = create_container(config)
     _check_names(workspace)
-    if not text.strip():
-        raise InvalidDocumentError("the question is empty; ask something")
+    check_question(text)
     answer = choose_runner(container).query(text, mode, workspace)
     if as_json:
-        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+        _print_json(answer)
         return
     sys.stdout.write(answer["answer"] + "\n")
     used = f"{answer['entities']} entities, {answer['relationships']} relationships, {answer['chunks']} chunks"
@@ -148,8 +135,6 @@ def delete(
     as_json: JsonOption = False,
 ) -> None:
     """Remove documents, with what only they contributed to the graph."""
-    from wiring.runner import choose_runner
-
     container = create_container(config)
     for document_id in document_ids:
         _check_names(workspace, document_id)
@@ -161,7 +146,7 @@ def delete(
         except AppContainerError as error:
             failures.append({"document_id": document_id, "error": str(error)})
     if as_json:
-        sys.stdout.write(json.dumps({"deleted": deleted, "failed": failures}, indent=2) + "\n")
+        _print_json({"deleted": deleted, "failed": failures})
     else:
         out.print(f"{len(deleted)} deleted" + (f", {len(failures)} failed" if failures else ""))
         for failure in failures:
@@ -175,9 +160,9 @@ def neo4j_start(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) ->
     local = _local(home)
     with download_progress(err, local.download_bytes) as progress:
         server = local.start(progress)
-    facts = {"uri": server.uri, "username": "neo4j", "password_file": server.password_file, "pid": server.pid}
     if as_json:
-        _show(facts, as_json=as_json)
+        facts = {"uri": server.uri, "username": "neo4j", "password_file": server.password_file, "pid": server.pid}
+        _print_json(facts)
         return
     password = f'"$(cat {shlex.quote(server.password_file)})"'
     sys.stdout.write(f"export NEO4J_URI={server.uri} NEO4J_PASSWORD={password}\n")
@@ -188,7 +173,7 @@ def neo4j_stop(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> 
     """Stop the server. Its data stays."""
     was_running = _local(home).stop()
     if as_json:
-        _show({"was_running": was_running}, as_json=as_json)
+        _print_json({"was_running": was_running})
         return
     err.print("stopped" if was_running else "was not running")
 
@@ -235,6 +220,10 @@ def _print_error(line: str) -> None:
     err.print(line, style="red", markup=False, soft_wrap=True)
 
 
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
 def _local(home: Path) -> Any:
     try:
         from wiring.local_neo4j import LocalNeo4j
@@ -245,7 +234,7 @@ def _local(home: Path) -> Any:
 
 def _show(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+        _print_json(facts)
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():

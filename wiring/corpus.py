@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app_container.errors import ConfigurationError, Problem
+from wiring.lightrag.documents import flaw_of_size, flaw_of_text
 from wiring.runner import Document
 
 SUFFIXES = frozenset({".md", ".markdown", ".rst", ".txt"})
@@ -97,16 +98,13 @@ def _read(path: Path, max_bytes: int) -> str:
     try:
         if not path.is_file():  # reading a pipe could wait for ever
             raise ValueError("is not a file")
-        if (size := path.stat().st_size) > max_bytes:
-            reason = f"has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
-            raise ValueError(reason)
+        if flaw := flaw_of_size(path.stat().st_size, max_bytes):
+            raise ValueError(flaw)
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text; extract its text, or convert it to UTF-8") from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
-    if "\x00" in text:
-        raise ValueError("contains NUL bytes, so it is not text; extract its text first")
-    if not text.strip():
-        raise ValueError("is empty; there is nothing to insert")
+    if flaw := flaw_of_text(text):
+        raise ValueError(flaw)
     return text

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from rich.table import Table
 from app_container import AppContainerError, Container, create_container
 from app_container.config_file import find_config
 from app_container.drivers import check_connection, driver_options
-from app_container.settings import load_settings
+from app_container.settings import Settings, load_settings
 from wiring.corpus import installed_packages
 from wiring.local_neo4j import LocalNeo4j
 from wiring.process_file import ProcessFile, end_process
-from wiring.progress import documents_progress, download_progress
-from wiring.runner import InWorkers, Outcome, find_workers
+from wiring.progress import download_progress, insert_with_progress
+from wiring.runner import InWorkers, find_workers
 
 FOLDER = Path(".lightrag")
 WORKSPACE = "demo"
@@ -46,7 +46,6 @@ class Report:
     documents: int
     inserted: int = 0
     there_already: int = 0
-    failed: int = 0
     seconds: float = 0.0
     entities: int = 0
     relations: int = 0
@@ -62,6 +61,11 @@ class Report:
     def tasks(self) -> int:
         """Tasks that the workers ran."""
         return self.documents + len(self.answers)
+
+    @property
+    def failed(self) -> int:
+        """Documents that are not in the graph."""
+        return len(self.failures)
 
 
 def run_demo(*, documents: int, concurrency: int, keep: bool, as_json: bool, out: Console, err: Console) -> None:
@@ -87,7 +91,7 @@ def run_demo(*, documents: int, concurrency: int, keep: bool, as_json: bool, out
         container = create_container()
         check_connection(container.settings().neo4j)
         with Observer(container) as observer:
-            running = worker.start(concurrency, err)
+            running = worker.start(container.settings(), concurrency, err)
             report = Report(documents=0)
             _insert_and_ask(running, report, documents, err)
             report.entities, report.relations = observer.graph_size()
@@ -118,9 +122,8 @@ class Worker:
         self._process = ProcessFile(folder / "worker.json")
         self.log_file = folder / "worker.log"
 
-    def start(self, concurrency: int, err: Console) -> InWorkers:
+    def start(self, settings: Settings, concurrency: int, err: Console) -> InWorkers:
         """Start it, or find the one that an earlier demo kept, and wait until it answers."""
-        settings = create_container().settings()
         if self._process.read() is not None and (running := find_workers(settings)):
             return running
         self._process.end(WORKER_STOP_TIMEOUT)
@@ -167,8 +170,7 @@ class Observer:
         self._settings = container.settings().neo4j
 
     def __enter__(self) -> Observer:
-        options = driver_options(self._settings) | {"max_connection_pool_size": 1}
-        self._driver: Driver = GraphDatabase.driver(self._settings.uri, **options)
+        self._driver = self._connect()
         self._first = self._newest_connection()
         return self
 
@@ -190,10 +192,13 @@ class Observer:
         return len(self._query("CALL dbms.listConnections() YIELD connectionId")) - 1
 
     def _newest_connection(self) -> int:
-        options = driver_options(self._settings) | {"max_connection_pool_size": 1}
-        with GraphDatabase.driver(self._settings.uri, **options) as driver, driver.session() as session:
+        with self._connect() as driver, driver.session() as session:
             ids = session.run("CALL dbms.listConnections() YIELD connectionId").value()
         return max(int(name.rpartition("-")[2]) for name in ids)
+
+    def _connect(self) -> Driver:
+        options = driver_options(self._settings) | {"max_connection_pool_size": 1}
+        return GraphDatabase.driver(self._settings.uri, **options)
 
     def _query(self, query: str) -> list[Any]:
         records, _, _ = self._driver.execute_query(query, database_=self._settings.database)
@@ -235,21 +240,13 @@ def _start_server(local: LocalNeo4j | None, err: Console) -> dict[str, str]:
 def _insert_and_ask(workers: InWorkers, report: Report, limit: int, err: Console) -> None:
     corpus = installed_packages(limit)
     report.documents = len(corpus)
-    outcomes: list[Outcome] = []
     started = time.monotonic()
-    with documents_progress(err, len(corpus), workers.where) as advance:
-
-        def done(outcome: Outcome) -> None:
-            outcomes.append(outcome)
-            advance()
-
-        workers.insert(corpus, WORKSPACE, done)
+    outcomes = insert_with_progress(workers, corpus, WORKSPACE, err)
     report.seconds = time.monotonic() - started
     statuses = [outcome.result["status"] for outcome in outcomes if outcome.result]
     report.inserted = statuses.count("processed")
     report.there_already = len(statuses) - report.inserted
     report.failures = {o.document.file_path: o.error for o in outcomes if o.error is not None}
-    report.failed = len(report.failures)
     for question in QUESTIONS:
         with err.status(question):
             report.answers[question] = workers.query(question, "mix", WORKSPACE)["answer"]
@@ -257,7 +254,7 @@ def _insert_and_ask(workers: InWorkers, report: Report, limit: int, err: Console
 
 def _print(report: Report, out: Console, *, as_json: bool) -> None:
     if as_json:
-        facts = {name: getattr(report, name) for name in report.__dataclass_fields__} | {"tasks": report.tasks}
+        facts = asdict(report) | {"tasks": report.tasks, "failed": report.failed}
         sys.stdout.write(json.dumps(facts, indent=2) + "\n")
         return
     for question, answer in report.answers.items():

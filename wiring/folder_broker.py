@@ -75,14 +75,17 @@ class FileResults(FilesystemBackend):
 
 
 def _create_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    partial.write_bytes(data)
+    partial = _write_beside(path, data)
     with contextlib.suppress(FileExistsError):  # another process was faster
         path.hardlink_to(partial)
     partial.unlink()
 
 
 def _write_whole(path: Path, data: bytes) -> None:
+    _write_beside(path, data).replace(path)
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     partial.write_bytes(data)
-    partial.replace(path)
+    return partial

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from wiring.runner import Document, Outcome, Runner
 
-@contextlib.contextmanager
-def documents_progress(console: Console, total: int, where: str) -> Iterator[Callable[[], None]]:
-    """A bar over ``total`` documents; call what it yields once for each."""
+
+def insert_with_progress(
+    runner: Runner, documents: Sequence[Document], workspace: str | None, console: Console
+) -> list[Outcome]:
+    """Insert ``documents`` under a bar; what became of each, in the order in which they were done."""
+    outcomes: list[Outcome] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(f"inserting {where}", total=total)
-        yield lambda: progress.advance(task)
+        task = progress.add_task(f"inserting {runner.where}", total=len(documents))
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            progress.advance(task)
+
+        runner.insert(documents, workspace, done)
+    return outcomes
 
 
 @contextlib.contextmanager

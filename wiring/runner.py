@@ -151,9 +151,9 @@ class InWorkers:
             self._send(
                 "lightrag.insert_document",
                 document.text,
+                workspace,
                 document_id=document.document_id,
                 file_path=document.file_path,
-                workspace=workspace or self._workspace,
             ): document
             for document in documents
         }
@@ -171,16 +171,16 @@ class InWorkers:
 
     def query(self, text: str, mode: QueryMode, workspace: str | None) -> Answer:
         """Send the question and wait for the answer."""
-        answer: Answer = self._call("lightrag.query", text, mode=mode, workspace=workspace or self._workspace)
+        answer: Answer = self._call("lightrag.query", text, workspace, mode=mode)
         return answer
 
     def delete(self, document_id: str, workspace: str | None) -> Deleted:
         """Send the id and wait until the document is gone."""
-        deleted: Deleted = self._call("lightrag.delete_document", document_id, workspace=workspace or self._workspace)
+        deleted: Deleted = self._call("lightrag.delete_document", document_id, workspace)
         return deleted
 
-    def _call(self, task: str, argument: str, **options: Any) -> Any:
-        (result,) = self._as_they_end([self._send(task, argument, **options)])
+    def _call(self, task: str, argument: str, workspace: str | None, **options: Any) -> Any:
+        (result,) = self._as_they_end([self._send(task, argument, workspace, **options)])
         value = result.result
         failed = result.failed()
         result.forget()
@@ -188,8 +188,8 @@ class InWorkers:
             raise AppContainerError(describe(value))
         return value
 
-    def _send(self, task: str, argument: str, **options: Any) -> AsyncResult[Any]:
-        return self._app.send_task(task, (argument,), options)
+    def _send(self, task: str, argument: str, workspace: str | None, **options: Any) -> AsyncResult[Any]:
+        return self._app.send_task(task, (argument,), options | {"workspace": workspace or self._workspace})
 
     def _as_they_end(self, results: list[AsyncResult[Any]]) -> Iterator[AsyncResult[Any]]:
         """Each result when it is there.

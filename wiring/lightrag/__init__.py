@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from app_container.container import STORAGES_MODULE
 from app_container.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from app_container import Container
 
-STORAGES_MODULE = "wiring.lightrag.storages"
 GRAPH_STORAGES = ("Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage")
 
 __all__ = ["GRAPH_STORAGES", "register_storages"]

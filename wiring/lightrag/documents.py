@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
@@ -128,8 +127,7 @@ class Documents:
         from lightrag.query_validation import RAGQueryTooShortError
 
         name = self._workspaces.check_name(workspace)
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidDocumentError("the question is empty; ask something")
+        check_question(text)
         if mode not in get_args(QueryMode):
             raise InvalidDocumentError(f"mode {mode!r} is unknown; use one of {', '.join(get_args(QueryMode))}")
         async with self._bounded("there is no answer", "ask again"):
@@ -141,8 +139,8 @@ class Documents:
             if result.get("status") == "failure":
                 if result.get("metadata", {}).get("failure_reason") != "no_results":
                     raise QueryFailedError(str(result.get("message") or "LightRAG gave no reason"))
-                counts = Counter(await rag.get_processing_status())
-                if not counts["processed"]:
+                counts = await rag.get_processing_status()
+                if not counts.get("processed"):
                     raise EmptyWorkspaceError(f"workspace {name!r} holds no documents yet; insert some, then ask again")
         data = result.get("data") or {}
         return Answer(
@@ -175,12 +173,11 @@ class Documents:
             rag = await self._workspaces.get(name)
             while True:
                 result = await rag.adelete_by_doc_id(document_id)
+                if result.status == "not_allowed":
+                    await check_open(rag)
                 if result.status != "not_allowed" or result.status_code != 403:  # noqa: PLR2004 - "busy", upstream's
                     break
-                await check_open(rag)
                 await asyncio.sleep(POLL_INTERVAL)  # documents are being inserted; deleting waits for its turn
-            if result.status == "not_allowed":
-                await check_open(rag)
         if result.status == "not_found":
             raise DocumentNotFoundError(f"workspace {name!r} has no document {document_id!r}")
         if result.status != "success":
@@ -225,17 +222,36 @@ def check_document(text: str, document_id: str | None, max_bytes: int) -> None:
     """
     if not isinstance(text, str):
         raise InvalidDocumentError(f"the document is {type(text).__name__}, not text; decode it first")
-    if not text.strip():
-        raise InvalidDocumentError("the document is empty; there is nothing to insert")
-    if "\x00" in text:
-        raise InvalidDocumentError("the document contains NUL bytes, so it is not text; extract its text first")
-    size = len(text.encode(errors="replace"))
-    if size > max_bytes:
-        raise InvalidDocumentError(
-            f"the document has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
-        )
+    if flaw := flaw_of_text(text) or flaw_of_size(len(text.encode(errors="replace")), max_bytes):
+        raise InvalidDocumentError(f"the document {flaw}")
     if document_id is not None:
         check_document_id(document_id)
+
+
+def flaw_of_text(text: str) -> str | None:
+    """Why ``text`` cannot be a document, as the end of a sentence about it; None if it can."""
+    if not text.strip():
+        return "is empty; there is nothing to insert"
+    if "\x00" in text:
+        return "contains NUL bytes, so it is not text; extract its text first"
+    return None
+
+
+def flaw_of_size(size: int, max_bytes: int) -> str | None:
+    """Why a document of ``size`` bytes is refused, in the same form."""
+    if size <= max_bytes:
+        return None
+    return f"has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
+
+
+def check_question(text: str) -> None:
+    """Refuse what cannot be a question.
+
+    Raises:
+        InvalidDocumentError: it is empty.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise InvalidDocumentError("the question is empty; ask something")
 
 
 def check_document_id(document_id: str) -> None:

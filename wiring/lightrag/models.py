@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import SecretStr
 
-from app_container.errors import ConfigurationError, Problem
+from app_container.errors import ConfigurationError, Problem, describe
 
 if TYPE_CHECKING:
     from lightrag.utils import EmbeddingFunc, Tokenizer
@@ -98,9 +98,9 @@ def _load(dotted_path: str, key: str) -> Callable[..., Any]:
     try:
         function: Any = getattr(importlib.import_module(module), name)
     except Exception as error:  # noqa: BLE001 - importing somebody else's module can raise anything
-        found = f"{dotted_path!r} cannot be imported: {type(error).__name__}: {error}"
+        found = f"{dotted_path!r} cannot be imported: {describe(error)}"
         fix = "name a function by its full dotted path, and install its package"
-        raise ConfigurationError(Problem("configuration", key, (), " ".join(found.split()), fix)) from None
+        raise ConfigurationError(Problem("configuration", key, (), found, fix)) from None
     if callable(function):
         return cast(Callable[..., Any], function)
     found = f"{dotted_path!r} is not a function"

@@ -9,6 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from app_container.errors import AppContainerError, ConfigurationError, MissingExtraError, Problem, WorkerLoopError
+from app_container.settings import is_workspace_name
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.ingest import Ingest
 from wiring.lightrag.working_dir import claim_working_dir, release_working_dir, unwritable
@@ -110,13 +111,12 @@ class Workspaces:
 
 
 def check_workspace(name: str) -> None:
-    """Refuse what cannot be the name of a workspace, which becomes a label in Neo4j and a folder.
+    """Refuse what cannot be the name of a workspace.
 
     Raises:
         InvalidDocumentError: it cannot be one.
     """
-    is_plain = isinstance(name, str) and name not in ("", ".", "..") and len(name) <= 128  # noqa: PLR2004
-    if not is_plain or not all(c.isalnum() or c in "_-." for c in name):
+    if not isinstance(name, str) or not is_workspace_name(name):
         raise InvalidDocumentError(f"workspace {name!r} is not a name; use letters, digits, '_', '-' and '.'")
 
 
@@ -163,8 +163,6 @@ async def _initialize(rag: LightRAG, settings: LightRAGSettings) -> None:
     except OSError as error:
         raise unwritable(settings, error) from None
     except (AssertionError, ValueError) as error:
-        if isinstance(error, AppContainerError):
-            raise
         raise ConfigurationError(_refused(settings, error)) from None
 
 
