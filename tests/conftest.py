@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import PROJECT
+
 pytest_plugins = [
     "tests.support.servers",
     "tests.support.containers",
     "tests.support.workers",
     "tests.support.openai_server",
 ]
-
-PROJECT = Path(__file__).parent.parent
 
 
 def pytest_report_header() -> str:

@@ -10,16 +10,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import PROJECT
 from tests.support.models import config_with_model
 from tests.support.openai_server import OpenAIServer, config_with_openai
-from tests.support.servers import PROJECT_ROOT, Server, forget_workspace
-from tests.support.workers import WorkerProcess
+from tests.support.servers import Server, forget_workspace
+from tests.support.workers import StartWorker
 
 COMMAND = str(Path(sys.executable).parent / "lightrag-neo4j")
 
@@ -119,12 +119,15 @@ def test_files_that_do_not_fit_the_settings_are_one_line(
 @pytest.mark.usefixtures("environment")
 def test_ctrl_c_ends_it_at_once_and_loses_nothing(neo4j_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASKED", str(Path("asked").absolute()))
-    monkeypatch.setenv("PYTHONPATH", str(PROJECT_ROOT))
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
     Path("a.md").write_text("Here Ada met Bob.")
     command = [COMMAND, "insert", "a.md", "--config", config_with_model("silent")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
         while not Path("asked").exists():
             assert process.poll() is None
+            if time.monotonic() > deadline:
+                process.kill()
             time.sleep(0.1)
         process.send_signal(signal.SIGINT)
         _, printed = process.communicate(timeout=60)
@@ -136,7 +139,7 @@ def test_ctrl_c_ends_it_at_once_and_loses_nothing(neo4j_server: Server, monkeypa
 
 
 def test_insert_query_and_delete_go_through_a_worker_that_runs(
-    start_worker: Callable[..., WorkerProcess],
+    start_worker: StartWorker,
     neo4j_server: Server,
     workspace: str,
     monkeypatch: pytest.MonkeyPatch,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.support.servers import Server, forget_workspace
 
 README = (PROJECT / "README.md").read_text()

@@ -11,11 +11,9 @@ import pytest
 from celery import Celery
 
 from tests.support.models import config_with_model
-from tests.support.servers import Server
-from tests.support.workers import WorkerProcess, call, doc_status, insert
+from tests.support.servers import Server, forget_workspace
+from tests.support.workers import StartWorker, WorkerProcess, call, doc_status, insert
 from wiring.runner import Document
-
-StartWorker = Callable[..., WorkerProcess]
 
 
 def test_two_children_insert_everything_once_with_a_driver_each(
@@ -117,8 +115,6 @@ def test_documents_questions_and_mistakes(
 
 
 def test_workspaces_are_apart(start_worker: StartWorker, neo4j_server: Server, workspace: str) -> None:
-    from tests.support.servers import forget_workspace
-
     other = f"{workspace}_other"
     workers = start_worker("--concurrency", "1").until_ready()
     try:
@@ -171,7 +167,6 @@ def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWor
 
 OWN_WORKER = """
 import os
-from billiard.exceptions import WorkerLostError
 from celery import Celery
 from dependency_injector.wiring import Provide, inject
 from app_container import Container, create_container

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -14,10 +13,8 @@ from billiard.exceptions import WorkerLostError
 from app_container import AppContainerError
 from tests.support.models import config_with_model
 from tests.support.servers import Server
-from tests.support.workers import WorkerProcess, call, doc_status, insert
+from tests.support.workers import StartWorker, call, doc_status, insert
 from wiring.runner import Document
-
-StartWorker = Callable[..., WorkerProcess]
 
 
 def test_a_task_that_is_interrupted_leaves_a_document_that_another_task_takes_up(

@@ -9,13 +9,13 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 from neo4j import GraphDatabase
 
-PROJECT_ROOT = Path(__file__).parent.parent.parent
+from tests import PROJECT
+
 IMAGE = "neo4j:5.26"
 OUR_AGENT = "lightrag-neo4j-wiring/"
 
@@ -23,7 +23,7 @@ OUR_AGENT = "lightrag-neo4j-wiring/"
 _URI = os.environ.get("NEO4J_URI")
 _USERNAME = os.environ.get("NEO4J_USERNAME", "neo4j")
 _PASSWORD = os.environ.get("NEO4J_PASSWORD", "")
-_HOME = PROJECT_ROOT / ".lightrag" / "test-neo4j"
+_HOME = PROJECT / ".lightrag" / "test-neo4j"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.servers import PROJECT_ROOT
+from tests import PROJECT
 from wiring.runner import Document, InWorkers, Outcome, find_workers
 
 START_TIMEOUT = 90.0
@@ -30,7 +30,7 @@ class WorkerProcess:
         with self.log_file.open("w") as log:
             self.process = subprocess.Popen(
                 command,
-                env={**os.environ, **environment, "PYTHONPATH": f"{PROJECT_ROOT}{os.pathsep}{Path.cwd()}"},
+                env={**os.environ, **environment, "PYTHONPATH": f"{PROJECT}{os.pathsep}{Path.cwd()}"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -88,8 +88,11 @@ def doc_status(environment: dict[str, str]) -> dict[str, dict[str, Any]]:
     return rows
 
 
+StartWorker = Callable[..., WorkerProcess]
+
+
 @pytest.fixture
-def start_worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
+def start_worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[StartWorker]:
     """Starts workers with the test's settings, and ends those that still run."""
     started: list[WorkerProcess] = []
 

@@ -6,7 +6,7 @@ import yaml
 
 from app_container.errors import ConfigurationError
 from app_container.settings import Neo4jSettings, Settings, load_settings
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 AWKWARD = ["0123", "yes", "no", "1.10", "1e5", "abc # def", "a: b", "@x", "!x", "*x", "&x", "{", "[", "%", "null", "~"]
 AWKWARD += ["'", '"', 'a"b', "a'b", "back\\slash", "${OTHER}", "ünï", "  spaces  "]
