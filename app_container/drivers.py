@@ -9,6 +9,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from app_container.errors import ServerUnavailableError
+from app_container.foreign_loop import refuse_foreign_loops
 
 if TYPE_CHECKING:  # the driver takes 0.3 s to import; only who builds one pays
     from neo4j import AsyncDriver, Driver
@@ -36,10 +37,10 @@ def build_sync_driver(settings: Neo4jSettings) -> Driver:
 
 
 def build_async_driver(settings: Neo4jSettings) -> AsyncDriver:
-    """A new driver for the event loop that runs now. It works on no other loop."""
+    """A new driver for the event loop that runs now. On another loop its methods raise ``ForeignLoopError``."""
     from neo4j import AsyncGraphDatabase
 
-    return AsyncGraphDatabase.driver(settings.uri, **driver_options(settings))
+    return refuse_foreign_loops(AsyncGraphDatabase.driver(settings.uri, **driver_options(settings)))
 
 
 def check_connection(settings: Neo4jSettings, timeout: float = 10.0) -> str:

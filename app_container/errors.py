@@ -93,6 +93,16 @@ class NoRunningLoopError(AppContainerError, RuntimeError):
         )
 
 
+class ForeignLoopError(AppContainerError, RuntimeError):
+    """An async driver that was kept from one event loop was used on another, where it would hang."""
+
+    def __init__(self, method: str) -> None:
+        super().__init__(
+            f"{method}() was called on an async driver of another event loop, where it would hang; "
+            "call container.async_driver() where the driver is used, instead of keeping what it returned"
+        )
+
+
 class WorkerLoopError(AppContainerError, RuntimeError):
     """The worker loop was used in a way that cannot work, or was closed."""
 

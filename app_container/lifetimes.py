@@ -26,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from dependency_injector import providers
 
 from app_container.errors import NoRunningLoopError
-from app_container.nodelay import set_nodelay
+from app_container.loop_connections import until_closed, watch_connections
 
 T = TypeVar("T")
 _log = logging.getLogger("app_container")
@@ -39,8 +39,9 @@ class ProcessSingleton(providers.Resource[T], Generic[T]):
     """One value per process: made by the first caller, whichever thread that is, and shared by all threads.
 
     After ``fork`` the child starts empty, with a fresh lock, and never closes what it inherited: closing a driver
-    there would end the parent's transactions. ``shutdown()`` calls the value's ``close()``; asked again afterwards, a
-    new value is made. What is still open when the interpreter ends is closed then, last opened first.
+    there would end the parent's transactions. ``shutdown()`` calls the value's ``close()``, once; asked again
+    afterwards, a new value is made. What is still open when the interpreter ends is closed then, last opened first.
+    A factory that fails leaves nothing behind, and the next caller tries again.
 
     Args:
         provides: makes the value; must not be a coroutine function.
@@ -77,9 +78,14 @@ class ProcessSingleton(providers.Resource[T], Generic[T]):
             value.close()  # type: ignore[attr-defined]
             _log.info("closed %s in process %d", type(value).__name__, os.getpid())
 
-    def reset(self) -> None:
-        """The same as ``shutdown``: forgetting a value that is open would leak it."""
+    def reset(self) -> providers.SingletonResetContext:
+        """Start anew, as ``reset`` of dependency-injector's singletons does; here, the old value is closed as well.
+
+        Returns:
+            A context manager, which resets once more when it is left.
+        """
         self.shutdown()
+        return providers.SingletonResetContext(self)
 
     def _start_empty(self) -> None:
         if self._value is not None:
@@ -113,7 +119,10 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
         slot = self._open_slot(loop)
         if slot is None:
             slot = _Slot(_make(self, args, kwargs), loop)
-            _slots(loop)[self] = slot
+            slots = _slots(loop)
+            if self in slots and not slots[self].is_ours:
+                _inherited.append(slots[self])
+            slots[self] = slot
         value: T = slot.value
         return value
 
@@ -145,7 +154,7 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
 
     def _open_slot(self, loop: asyncio.AbstractEventLoop) -> _Slot | None:
         slot: _Slot | None = loop.__dict__.get(_SLOTS, {}).get(self)
-        return slot if slot and not slot.closed else None
+        return slot if slot and slot.is_open else None
 
 
 class _AwaitedShutdown(providers.Resource[None]):
@@ -175,34 +184,39 @@ class _Slot:
     def __init__(self, value: Any, loop: asyncio.AbstractEventLoop) -> None:
         self.value = value
         self._pid = os.getpid()
-        self._closer = _close_when_finalised(value)
+        self._closing = False
+        self._turn = asyncio.Lock()
+        self._closer = self._close_when_finalised()
         # Runs the generator up to its yield. It is the loop's hook for new async generators that enters it in the
         # loop's list, so this must happen here, while the loop runs.
         with suppress(StopIteration):
             self._closer.asend(None).send(None)
-        set_nodelay(loop)
+        watch_connections(loop)
         _log.info(
             "opened %s for the loop of thread %r in process %d",
             type(value).__name__, threading.current_thread().name, self._pid,
         )  # fmt: skip
 
     @property
-    def closed(self) -> bool:
-        return self._closer.ag_frame is None  # type: ignore[attr-defined]  # typeshed knows AsyncGeneratorType
+    def is_open(self) -> bool:
+        return self.is_ours and not self._closing
 
     @property
-    def belongs_here(self) -> bool:
+    def is_ours(self) -> bool:
         return self._pid == os.getpid()
 
     async def close(self) -> None:
-        await self._closer.aclose()
+        self._closing = True  # who asks meanwhile gets a new value
+        async with self._turn:
+            await self._closer.aclose()
 
-
-async def _close_when_finalised(value: Any) -> AsyncGenerator[None]:
-    try:
-        yield
-    finally:
-        await _close(value)
+    async def _close_when_finalised(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            self._closing = True
+            if self.is_ours:
+                await _close(self.value)
 
 
 async def _close(value: Any) -> None:
@@ -212,6 +226,7 @@ async def _close(value: Any) -> None:
             result = value.close()
             if inspect.isawaitable(result):
                 await result
+            await until_closed()
         _log.info(
             "closed %s of the loop of thread %r in process %d", name, threading.current_thread().name, os.getpid()
         )
@@ -251,7 +266,7 @@ def _close_slots_before_the_loop(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _open_slots(loop: asyncio.AbstractEventLoop) -> list[_Slot]:
-    return [slot for slot in loop.__dict__.get(_SLOTS, {}).values() if not slot.closed and slot.belongs_here]
+    return [slot for slot in loop.__dict__.get(_SLOTS, {}).values() if slot.is_open]
 
 
 async def _close_slots(loop: asyncio.AbstractEventLoop) -> None:

@@ -11,6 +11,8 @@ from tests import PROJECT
 
 pytest_plugins = [
     "tests.support.servers",
+    "tests.support.proxy",
+    "tests.support.things",
     "tests.support.containers",
     "tests.support.workers",
     "tests.support.openai_server",
