@@ -12,6 +12,7 @@ import contextvars
 import logging
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from app_container.errors import WorkerLoopError
@@ -53,11 +54,13 @@ class WorkerLoop:
 
         Args:
             coroutine: what to run.
-            timeout: seconds, then it is cancelled; None for no bound.
+            timeout: seconds, then it is cancelled, and its clean-up has ``shutdown_timeout`` seconds; None for no
+                bound.
 
         Raises:
             TimeoutError: ``timeout`` is over.
-            WorkerLoopError: the loop is closed, or this is its own thread, where waiting would never end.
+            WorkerLoopError: the loop is closed, or this is its own thread, where waiting would never end; or the
+                coroutine was cancelled from within.
         """
         if threading.current_thread() is self._thread:
             coroutine.close()
@@ -75,15 +78,19 @@ class WorkerLoop:
 
         self._call_soon(start, coroutine)
         try:
-            return future.result()
+            return future.result(None if timeout is None else timeout + self._shutdown_timeout)
         except concurrent.futures.CancelledError:
             if not tasks:
                 coroutine.close()
-            raise WorkerLoopError("the worker loop was closed while the coroutine ran") from None
-        except BaseException:
-            if not future.done():
-                self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
-                concurrent.futures.wait([future], self._shutdown_timeout)
+            if self._ending:
+                raise WorkerLoopError("the worker loop was closed while the coroutine ran") from None
+            raise WorkerLoopError(f"{_name(coroutine)} was cancelled by something it awaited") from None
+        except BaseException as interruption:
+            if future.done():
+                raise  # the coroutine's own
+            if isinstance(interruption, TimeoutError):
+                raise TimeoutError(f"{_missed(coroutine, timeout)}, nor did its clean-up; it was abandoned") from None
+            self._cancel_and_wait(tasks, future, coroutine)
             raise
 
     def close(self) -> None:
@@ -98,6 +105,18 @@ class WorkerLoop:
         if self._thread.is_alive():
             _log.warning("the worker loop did not end within %.0f s and was abandoned", self._shutdown_timeout)
             self._give_up()
+
+    def _cancel_and_wait(
+        self, tasks: list[asyncio.Task[T]], future: concurrent.futures.Future[T], coroutine: Coroutine[Any, Any, T]
+    ) -> None:
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+        concurrent.futures.wait([future], self._shutdown_timeout)
+        if not future.done():
+            _log.warning(
+                "%s did not clean up within %g s after an interruption and was abandoned",
+                _name(coroutine), self._shutdown_timeout,
+            )  # fmt: skip
 
     def _give_up(self) -> None:
         """Tell those who still wait that nothing will come."""
@@ -130,9 +149,16 @@ async def _bounded(coroutine: Coroutine[Any, Any, T], timeout: float | None) -> 
             return await coroutine
     except TimeoutError:
         if bound.expired():
-            name = getattr(coroutine, "__qualname__", "the coroutine")
-            raise TimeoutError(f"{name} did not end within {timeout:g} s and was cancelled") from None
+            raise TimeoutError(f"{_missed(coroutine, timeout)} and was cancelled") from None
         raise
+
+
+def _missed(coroutine: Coroutine[Any, Any, Any], timeout: float | None) -> str:
+    return f"{_name(coroutine)} did not end within {timeout:g} s"
+
+
+def _name(coroutine: Coroutine[Any, Any, Any]) -> str:
+    return getattr(coroutine, "__qualname__", "the coroutine")
 
 
 def _cancel(future: concurrent.futures.Future[Any]) -> None:
