@@ -6,11 +6,13 @@ result is read completely in that hop, so nothing is left open on the connection
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from app_container.bridge_threads import BridgeThreads
 
 if TYPE_CHECKING:
     from neo4j import Driver, ManagedTransaction, Record, Result, ResultSummary, Session
@@ -23,28 +25,36 @@ class BridgedDriver:
 
     Args:
         driver: the sync driver; it stays its owner's, and ``close`` does not close it.
+        threads: where it is called.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, threads: BridgeThreads) -> None:
         self._driver = driver
+        self._threads = threads
 
     def session(self, **config: Any) -> BridgedSession:
         """Open a session; ``config`` is what ``Driver.session`` takes."""
-        return BridgedSession(self._driver.session(**config))
+        return BridgedSession(self._driver.session(**config), self._threads)
 
     async def verify_connectivity(self) -> None:
         """Check that the server answers; raises what the driver raises."""
-        await _in_thread(self._driver.verify_connectivity)
+        await self._threads.run(self._driver.verify_connectivity, abandon=lambda _: None)
 
     async def close(self) -> None:
         """Do nothing: the sync driver is shared by the process."""
 
 
 class BridgedSession:
-    """Looks like ``neo4j.AsyncSession``."""
+    """Looks like ``neo4j.AsyncSession``.
 
-    def __init__(self, session: Session) -> None:
+    A call that outlasts the patience of a cancelled caller closes the session when it ends, in its own thread, so that
+    the connection does not stay in use.
+    """
+
+    def __init__(self, session: Session, threads: BridgeThreads) -> None:
         self._session = session
+        self._threads = threads
+        self._abandoned = False
 
     async def __aenter__(self) -> BridgedSession:
         return self
@@ -54,19 +64,27 @@ class BridgedSession:
 
     async def close(self) -> None:
         """Give the connection back."""
-        await _in_thread(self._session.close)
+        if not self._abandoned:
+            await self._in_thread(self._session.close)
 
     async def run(self, query: Any, parameters: dict[str, Any] | None = None, **kwargs: Any) -> BridgedResult:
         """Run one auto-commit query and read its result completely."""
-        return await _in_thread(lambda: BridgedResult(self._session.run(query, parameters, **kwargs)))
+        return await self._in_thread(lambda: BridgedResult(self._session.run(query, parameters, **kwargs)))
 
     async def execute_read(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
         """Run ``work(transaction, ...)`` in a managed read transaction, all of it in one thread."""
-        return await _in_thread(partial(self._session.execute_read, _without_waiting(work), *args, **kwargs))
+        return await self._in_thread(partial(self._session.execute_read, _without_waiting(work), *args, **kwargs))
 
     async def execute_write(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
         """Run ``work(transaction, ...)`` in a managed write transaction, all of it in one thread."""
-        return await _in_thread(partial(self._session.execute_write, _without_waiting(work), *args, **kwargs))
+        return await self._in_thread(partial(self._session.execute_write, _without_waiting(work), *args, **kwargs))
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await self._threads.run(call, self._abandon)
+
+    def _abandon(self, call: Future[Any]) -> None:
+        self._abandoned = True
+        call.add_done_callback(lambda _: self._session.close())
 
 
 class BridgedTransaction:
@@ -81,22 +99,38 @@ class BridgedTransaction:
 
 
 class BridgedResult:
-    """Looks like ``neo4j.AsyncResult``, over records that were read already."""
+    """Looks like ``neo4j.AsyncResult``, over records that were read already.
+
+    An error that came while they were read is raised where the async result raises it: by the first access that needs
+    more than there is. Later ones say that the result has failed. That hides from the driver, and from LightRAG, an
+    error that passes when they try again, so such an error is raised at once.
+    """
 
     def __init__(self, result: Result) -> None:
+        from neo4j.exceptions import DriverError, Neo4jError
+
         self._keys = result.keys()
-        self._records = list(result)
-        self._summary = result.consume()
+        self._records: list[Record] = []
         self._position = 0
+        self._summary: ResultSummary | None = None
+        self._consumed = False
+        self._error: Exception | None = None
+        self._error_told = False
+        try:
+            self._records.extend(result)
+            self._summary = result.consume()
+        except (DriverError, Neo4jError) as error:
+            if error.is_retryable():
+                raise
+            self._error = error
 
     def __aiter__(self) -> AsyncIterator[Record]:
         return self
 
     async def __anext__(self) -> Record:
-        if self._position == len(self._records):
-            raise StopAsyncIteration
-        self._position += 1
-        return self._records[self._position - 1]
+        for record in self._take(1):
+            return record
+        raise StopAsyncIteration
 
     def keys(self) -> tuple[str, ...]:
         """Names of the columns."""
@@ -104,27 +138,60 @@ class BridgedResult:
 
     async def single(self, strict: bool = False) -> Record | None:  # noqa: FBT001, FBT002 - the driver's signature
         """The one record that is left, None if there is none; with ``strict``, exactly one or an error."""
-        records = await self.fetch(len(self._records))
+        records = self._take_all()
         if strict and len(records) != 1:
             from neo4j.exceptions import ResultNotSingleError
 
             raise ResultNotSingleError(self, f"expected exactly one record, found {len(records)}")
+        if len(records) > 1:
+            import warnings
+
+            warnings.warn("Expected a result with a single record, but found multiple.", stacklevel=2)
         return records[0] if records else None
 
     async def fetch(self, n: int) -> list[Record]:
         """Up to ``n`` records that are left."""
-        records = self._records[self._position : self._position + n]
-        self._position += len(records)
-        return records
+        return self._take(n)
 
     async def data(self, *keys: int | str) -> list[dict[str, Any]]:
         """The records that are left, as dicts."""
-        return [record.data(*keys) for record in await self.fetch(len(self._records))]
+        return [record.data(*keys) for record in self._take_all()]
 
     async def consume(self) -> ResultSummary:
         """Drop what is left and return the summary."""
-        self._position = len(self._records)
+        if self._summary is None:
+            self._raise_error()
+        self._consumed = True
         return self._summary
+
+    def _take(self, n: int) -> list[Record]:
+        if self._consumed:
+            from neo4j.exceptions import ResultConsumedError
+
+            raise ResultConsumedError(
+                self, "The result has been consumed. Fetch all needed records before calling Result.consume()."
+            )
+        end = self._position + max(n, 0)
+        if end > len(self._records) and self._error is not None:
+            self._raise_error()
+        records = self._records[self._position : end]
+        self._position += len(records)
+        return records
+
+    def _take_all(self) -> list[Record]:
+        return self._take(len(self._records) + 1)
+
+    def _raise_error(self) -> NoReturn:
+        from neo4j.exceptions import ResultFailedError
+
+        if self._error is not None and not self._error_told:
+            self._error_told = True
+            raise self._error
+        raise ResultFailedError(
+            self,
+            "The result has failed. Either this result or another result in the same transaction has encountered an "
+            "error.",
+        ) from self._error
 
 
 def _without_waiting(work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
@@ -141,13 +208,3 @@ def _without_waiting(work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..
         raise RuntimeError("a transaction function awaited something other than its transaction; use async_driver here")
 
     return run
-
-
-async def _in_thread(call: Callable[[], T]) -> T:
-    """Run ``call`` in a thread; a cancelled caller waits for its end, for the session must not be used by two."""
-    future = asyncio.ensure_future(asyncio.to_thread(call))
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait([future])
-        raise

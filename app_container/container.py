@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from dependency_injector import containers, providers
 
 from app_container.bridge import BridgedDriver
+from app_container.bridge_threads import BridgeThreads
 from app_container.drivers import build_async_driver, build_sync_driver
 from app_container.execution import lifetime
 from app_container.lifetimes import LoopLocalResource, ProcessSingleton
@@ -37,7 +38,12 @@ class Container(containers.DeclarativeContainer):
 
     sync_driver: ProcessSingleton[Driver] = ProcessSingleton(build_sync_driver, settings.provided.neo4j)
     async_driver: LoopLocalResource[AsyncDriver] = LoopLocalResource(build_async_driver, settings.provided.neo4j)
-    bridged_driver = providers.Factory(BridgedDriver, sync_driver)
+    bridge_threads: ProcessSingleton[BridgeThreads] = ProcessSingleton(
+        BridgeThreads,
+        settings.provided.neo4j.max_connection_pool_size,
+        settings.provided.neo4j.connection_acquisition_timeout,
+    )
+    bridged_driver = providers.Factory(BridgedDriver, sync_driver, bridge_threads)
     driver = providers.Selector(lifetime, process=sync_driver, loop=async_driver, bridge=bridged_driver)
 
     worker_loop: ProcessSingleton[WorkerLoop] = ProcessSingleton(
