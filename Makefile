@@ -24,8 +24,8 @@ lint: $(VENV)/installed ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/installed ## Measure a task against a driver per task, on a real Neo4j
-	@$(BIN)/python -m benchmarks.driver_per_task
+bench: $(VENV)/installed ## Measure what the lifetimes cost, on a real Neo4j
+	@$(BIN)/python -m benchmarks.lifetimes
 
 lock: $(VENV)/installed ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -1,0 +1,157 @@
+"""What the container's lifetimes cost: a task of one query, against the bare driver and a driver per task.
+
+Run it with ``make bench``, on a real Neo4j; the rounds of all contenders are interleaved. What counts are the ratios of
+one run: the milliseconds depend on the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+import timeit
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from neo4j import AsyncGraphDatabase, Driver, GraphDatabase
+from rich.console import Console
+from rich.table import Table
+
+from app_container.container import Container
+from app_container.settings import Settings
+from wiring.local_neo4j import LocalNeo4j
+
+ROUNDS, TASKS_A_ROUND = 30, 10
+CALLS = 200_000
+
+BARE = "bare driver in a loop"
+
+
+def main() -> None:
+    local = LocalNeo4j(Path(".lightrag/bench-neo4j"))
+    server = local.start()
+    container = Container()
+    container.config.from_dict(
+        Settings.model_validate({"neo4j": {"uri": server.uri, "password": server.password}}).model_dump()
+    )
+    console = Console(width=130)
+    try:
+        console.print(_provider_calls(container))
+        console.print(_tasks(container, server.uri, ("neo4j", server.password)))
+    finally:
+        container.shutdown_resources()
+        local.stop()
+
+
+def _provider_calls(container: Container) -> Table:
+    """Microseconds that asking for a driver takes when it is there."""
+
+    async def on_a_loop(ask: Callable[[], object]) -> float:
+        return _microseconds(ask)
+
+    async def in_a_task(ask: Callable[[], object]) -> float:
+        return await asyncio.create_task(on_a_loop(ask))
+
+    table = Table("asking for a driver that is there", "microseconds: min of 5")
+    table.add_row("container.sync_driver()", f"{_microseconds(container.sync_driver):.2f}")
+    table.add_row("container.async_driver()", f"{asyncio.run(in_a_task(container.async_driver)):.2f}")
+    table.add_row("container.driver() in a thread", f"{_microseconds(container.driver):.2f}")
+    table.add_row("container.driver() on a loop", f"{asyncio.run(in_a_task(container.driver)):.2f}")
+    return table
+
+
+def _microseconds(ask: Callable[[], object]) -> float:
+    ask()
+    return min(timeit.repeat(ask, number=CALLS, repeat=5)) / CALLS * 1e6
+
+
+def _tasks(container: Container, uri: str, auth: tuple[str, str]) -> Table:
+    bare = GraphDatabase.driver(uri, auth=auth)
+
+    def own_sync_driver() -> None:
+        with GraphDatabase.driver(uri, auth=auth) as driver:
+            _read(driver)
+
+    async def own_async_driver() -> None:
+        async with AsyncGraphDatabase.driver(uri, auth=auth) as driver:
+            await _read_async(driver)
+
+    async def through(provider: Callable[[], Any]) -> None:
+        await _read_async(provider())
+
+    def on_the_worker_loop() -> None:
+        container.worker_loop().run(through(container.async_driver))
+
+    def run(make: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+        return lambda: asyncio.run(make())
+
+    results = _interleaved(
+        {
+            BARE: lambda: _read(bare),
+            "container.sync_driver()": lambda: _read(container.sync_driver()),
+            "container.worker_loop().run(...) with container.async_driver()": on_the_worker_loop,
+            "asyncio.run(...) with container.bridged_driver()": run(lambda: through(container.bridged_driver)),
+            "asyncio.run(...) with container.async_driver(), one a loop": run(lambda: through(container.async_driver)),
+            "a new sync driver per task": own_sync_driver,
+            "asyncio.run(...) and a new async driver per task": run(own_async_driver),
+        },
+        lambda: _newest_connection(uri, auth),
+    )
+    bare.close()
+    return _table(results)
+
+
+def _interleaved(
+    contenders: dict[str, Callable[[], None]], newest_connection: Callable[[], int]
+) -> dict[str, tuple[list[float], int]]:
+    """Milliseconds of each round's median task, and the connections opened in all, by contender."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    connections: dict[str, int] = dict.fromkeys(contenders, 0)
+    for number in range(ROUNDS):
+        for name, task in contenders.items():
+            before = newest_connection()
+            each = [_timed(task) for _ in range(TASKS_A_ROUND)]
+            if number:  # the first round opens what is kept
+                times[name].append(statistics.median(each))
+            connections[name] += newest_connection() - before - 1
+    return {name: (times[name], connections[name]) for name in contenders}
+
+
+def _table(results: dict[str, tuple[list[float], int]]) -> Table:
+    tasks = ROUNDS * TASKS_A_ROUND
+    table = Table(
+        "a task of one query", "ms: min", "median", "max", "against the bare driver", f"connections for {tasks} tasks"
+    )
+    base = results[BARE][0]
+    for name, (rounds, connections) in results.items():
+        figures = (f"{figure:.2f}" for figure in (min(rounds), statistics.median(rounds), max(rounds)))
+        ratio = statistics.median(mine / bare for mine, bare in zip(rounds, base, strict=True))
+        table.add_row(name, *figures, f"{ratio:.2f} x", str(connections))
+    return table
+
+
+def _read(driver: Driver) -> None:
+    with driver.session() as session:
+        session.run("RETURN 1").consume()
+
+
+async def _read_async(driver: Any) -> None:
+    async with driver.session() as session:
+        await (await session.run("RETURN 1")).consume()
+
+
+def _timed(task: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    task()
+    return (time.perf_counter() - started) * 1000
+
+
+def _newest_connection(uri: str, auth: tuple[str, str]) -> int:
+    with GraphDatabase.driver(uri, auth=auth) as driver, driver.session() as session:
+        ids = session.run("CALL dbms.listConnections() YIELD connectionId").value()
+    return max(int(name.rpartition("-")[2]) for name in ids)
+
+
+if __name__ == "__main__":
+    main()
