@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NO_LOOP = "no running event loop"
+"""What asyncio says to a transaction function that would wait: it runs in a thread without a loop."""
+
 
 class BridgedDriver:
     """Looks like ``neo4j.AsyncDriver``, works with a ``neo4j.Driver``.
@@ -199,12 +202,19 @@ def _without_waiting(work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..
 
     def run(transaction: ManagedTransaction, *args: Any, **kwargs: Any) -> T:
         coroutine = work(BridgedTransaction(transaction), *args, **kwargs)
+        cause: RuntimeError | None = None
         try:
             coroutine.send(None)
         except StopIteration as done:
             result: T = done.value
             return result
+        except RuntimeError as error:
+            if str(error) != _NO_LOOP:
+                raise
+            cause = error
         coroutine.close()
-        raise RuntimeError("a transaction function awaited something other than its transaction; use async_driver here")
+        raise RuntimeError(
+            "a transaction function awaited something other than its transaction; use async_driver here"
+        ) from cause
 
     return run
