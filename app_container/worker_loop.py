@@ -11,6 +11,7 @@ import concurrent.futures
 import contextvars
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -76,9 +77,11 @@ class WorkerLoop:
             tasks.append(task)
             task.add_done_callback(lambda done: _copy_outcome(done, future))
 
-        self._call_soon(start, coroutine)
+        bound = None if timeout is None else timeout + self._shutdown_timeout
+        started = time.monotonic()
         try:
-            return future.result(None if timeout is None else timeout + self._shutdown_timeout)
+            self._call_soon(start, coroutine, future)
+            return future.result(bound)
         except concurrent.futures.CancelledError:
             if not tasks:
                 coroutine.close()
@@ -87,8 +90,8 @@ class WorkerLoop:
             raise WorkerLoopError(f"{_name(coroutine)} was cancelled by something it awaited") from None
         except BaseException as interruption:
             if future.done():
-                raise  # the coroutine's own
-            if isinstance(interruption, TimeoutError):
+                raise  # the coroutine's own, or that the loop is closed
+            if isinstance(interruption, TimeoutError) and bound and time.monotonic() - started >= bound:
                 raise TimeoutError(f"{_missed(coroutine, timeout)}, nor did its clean-up; it was abandoned") from None
             self._cancel_and_wait(tasks, future, coroutine)
             raise
@@ -123,16 +126,18 @@ class WorkerLoop:
         for future in list(self._running):
             _cancel(future)
 
-    def _call_soon(self, start: Callable[[], None], coroutine: Coroutine[Any, Any, Any]) -> None:
+    def _call_soon(
+        self, start: Callable[[], None], coroutine: Coroutine[Any, Any, T], future: concurrent.futures.Future[T]
+    ) -> None:
         try:
             if self._ending or not self._thread.is_alive():
                 raise RuntimeError
             self._loop.call_soon_threadsafe(start)
         except RuntimeError:
             coroutine.close()
-            raise WorkerLoopError(
-                "the worker loop is closed; ask container.worker_loop() for the current one"
-            ) from None
+            future.set_exception(
+                WorkerLoopError("the worker loop is closed; ask container.worker_loop() for the current one")
+            )
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:  # on leaving it cancels tasks, finalises async generators, closes the loop

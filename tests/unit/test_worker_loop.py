@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import signal
 import threading
 import time
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from app_container.errors import WorkerLoopError
 from app_container.worker_loop import WorkerLoop
@@ -67,28 +69,90 @@ def test_a_timeout_of_the_coroutines_own_is_passed_on_as_it_is(loop: WorkerLoop)
         loop.run(own(), timeout=5)
 
 
+def test_a_clean_up_that_takes_too_long_after_the_bound_is_abandoned() -> None:
+    loop = WorkerLoop(shutdown_timeout=0.1)
+    release = threading.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            release.wait(10)
+
+    with pytest.raises(
+        TimeoutError, match=r"stubborn did not end within 0\.05 s, nor did its clean-up; it was abandoned"
+    ):
+        loop.run(stubborn(), timeout=0.05)
+    release.set()
+    assert loop.run(double(1), timeout=10) == 2
+    loop.close()
+
+
+@pytest.fixture
+def interrupt() -> Iterator[Callable[[BaseException], None]]:
+    """Raises an exception in the main thread a moment later, out of a signal handler, as Ctrl-C and Celery do."""
+
+    def later(error: BaseException) -> None:
+        def handler(*_: object) -> None:
+            raise error
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+
+    yield later
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SoftTimeLimitExceeded(), TimeoutError("somebody's alarm")])
 def test_an_interrupted_caller_cancels_the_coroutine_and_waits_for_its_clean_up(
-    loop: WorkerLoop, monkeypatch: pytest.MonkeyPatch
+    loop: WorkerLoop, interrupt: Callable[[BaseException], None], error: BaseException
 ) -> None:
     events: list[str] = []
-    running = threading.Event()
 
     async def endless() -> None:
-        running.set()
         try:
             await asyncio.sleep(60)
         finally:
             await asyncio.sleep(0.1)
             events.append("cleaned")
 
-    def interrupt(_self: object, timeout: float | None = None) -> None:  # noqa: ARG001 - as Future.result
-        running.wait(5)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("concurrent.futures.Future.result", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    interrupt(error)
+    with pytest.raises(type(error)) as caught:
         loop.run(endless())
+    assert caught.value is error
     assert events == ["cleaned"]
+
+
+def test_an_interrupted_caller_does_not_wait_for_ever(
+    interrupt: Callable[[BaseException], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = WorkerLoop(shutdown_timeout=0.1)
+    release = threading.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            release.wait(10)
+
+    interrupt(SoftTimeLimitExceeded())
+    with pytest.raises(SoftTimeLimitExceeded):
+        loop.run(stubborn())
+    assert "stubborn did not clean up within 0.1 s after an interruption and was abandoned" in caplog.text
+    release.set()
+    loop.close()
+
+
+def test_a_coroutine_that_something_else_cancelled_is_no_closed_loop(loop: WorkerLoop) -> None:
+    async def awaits_a_cancelled_task() -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    with pytest.raises(WorkerLoopError, match="awaits_a_cancelled_task was cancelled by something it awaited"):
+        loop.run(awaits_a_cancelled_task())
+    assert loop.run(double(1)) == 2
 
 
 def test_it_cannot_wait_for_itself(loop: WorkerLoop) -> None:
