@@ -12,6 +12,8 @@ import sys
 import weakref
 from typing import Literal, NamedTuple
 
+from app_container.prefect_run import PrefectRun, prefect_run
+
 Lifetime = Literal["process", "loop", "bridge"]
 
 _log = logging.getLogger("app_container")
@@ -30,7 +32,11 @@ _PLAIN_THREAD = Execution("process", "no event loop runs in this thread: the pro
 _LASTING_LOOP = Execution("loop", "the worker loop lasts as long as the process: its async driver")
 _OWN_LOOP = Execution("loop", "an event loop of the application's own: its async driver")
 _CELERY_LOOP = Execution("bridge", "a loop inside a Celery task passes with the task: the sync driver, bridged")
-_PREFECT_LOOP = Execution("bridge", "a loop inside a Prefect task passes with the task: the sync driver, bridged")
+_OF_PREFECT: dict[PrefectRun | None, Execution] = {
+    "flow": Execution("loop", "a Prefect flow's loop, where its tasks are awaited, too: its async driver"),
+    "task": Execution("bridge", "a loop inside a Prefect task passes with the task: the sync driver, bridged"),
+    "sync": Execution("process", "a sync Prefect task or flow cannot await on the loop that runs it: the sync driver"),
+}
 
 
 def mark_lasting(loop: asyncio.AbstractEventLoop) -> None:
@@ -48,9 +54,7 @@ def execution() -> Execution:
         return _LASTING_LOOP
     if _in_celery_task():
         return _CELERY_LOOP
-    if _in_prefect_task():
-        return _PREFECT_LOOP
-    return _OWN_LOOP
+    return _OF_PREFECT.get(prefect_run(loop), _OWN_LOOP)
 
 
 def lifetime() -> Lifetime:
@@ -65,8 +69,3 @@ def lifetime() -> Lifetime:
 def _in_celery_task() -> bool:
     state = sys.modules.get("celery._state")
     return state is not None and state.get_current_task() is not None
-
-
-def _in_prefect_task() -> bool:
-    context = sys.modules.get("prefect.context")
-    return context is not None and context.TaskRunContext.get() is not None
