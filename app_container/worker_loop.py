@@ -135,9 +135,10 @@ class WorkerLoop:
             self._loop.call_soon_threadsafe(start)
         except RuntimeError:
             coroutine.close()
-            future.set_exception(
-                WorkerLoopError("the worker loop is closed; ask container.worker_loop() for the current one")
-            )
+            with suppress(concurrent.futures.InvalidStateError):  # close() was as quick, and told the future
+                future.set_exception(
+                    WorkerLoopError("the worker loop is closed; ask container.worker_loop() for the current one")
+                )
 
     def _main(self) -> None:
         with asyncio.Runner() as runner:  # on leaving it cancels tasks, finalises async generators, closes the loop
