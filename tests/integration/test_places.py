@@ -21,21 +21,13 @@ import pytest
 from app_container import create_container
 from tests import PROJECT
 from tests.support import places_table
-from tests.support.place_processes import TIMEOUT, Kernel, PlaceProcess
+from tests.support.place_processes import PREFECT_OFFLINE, TIMEOUT, Kernel, PlaceProcess
 from tests.support.places import ASYNC, BRIDGED, LOG, SYNC, DriverLog, Place, Visit, shown, visiting
 from tests.support.servers import Server
 from tests.support.workers import WorkerProcess
 from wiring.celery_options import make_app
 
 POOL_SIZE = 5
-PREFECT = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
-    "NEO4J_MAX_POOL_SIZE": str(POOL_SIZE),
-}
 
 
 @dataclass
@@ -79,7 +71,13 @@ def visit_all(folder: Path, running: ExitStack) -> Seen:
     web = start("web", "uvicorn", "tests.support.web_places:app", "--port", "0")
     kernel = Kernel(folder)
     running.callback(kernel.kill)
-    prefect = start("prefect", "tests.support.prefect_places", PREFECT_HOME=str(folder / "prefect"), **PREFECT)
+    prefect = start(
+        "prefect",
+        "tests.support.prefect_places",
+        PREFECT_HOME=str(folder / "prefect"),
+        **PREFECT_OFFLINE,
+        NEO4J_MAX_POOL_SIZE=str(POOL_SIZE),
+    )
 
     visits = [*shown(plain.finish()), *ask_web(web), ask_kernel(kernel)]
     kernel.finish()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from celery import Celery
@@ -175,25 +174,8 @@ def test_a_storage_that_was_never_wired_says_so(container: Container, workspace:
 
     container.unwire()
     storage = Neo4JHybridStorage("graph", {}, None, workspace=workspace)
-    with pytest.raises(NotWiredError, match=r"wiring\.lightrag\.storages is not wired to a container"):
+    with pytest.raises(NotWiredError, match=r"not wired to the container: wiring\.lightrag\.storages \("):
         asyncio.run(storage.initialize())
-
-
-def test_a_fake_driver_reaches_the_storage(container: Container, workspace: str) -> None:
-    register_storages(container)
-    from wiring.lightrag.storages import Neo4JHybridStorage
-
-    asked: list[dict[str, Any]] = []
-
-    class Fake:
-        def session(self, **config: Any) -> Any:
-            asked.append(config)
-            raise ConnectionRefusedError
-
-    storage = Neo4JHybridStorage("graph", {}, None, workspace=workspace)
-    with container.driver.override(Fake()), pytest.raises(ConnectionRefusedError):
-        asyncio.run(storage.initialize())
-    assert asked == [{"database": "neo4j"}]
 
 
 def test_the_whole_interface_is_upstreams() -> None:
