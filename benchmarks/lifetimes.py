@@ -14,15 +14,17 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import uvloop
 from neo4j import AsyncGraphDatabase, Driver, GraphDatabase
 from rich.console import Console
 from rich.table import Table
 
 from app_container.container import Container
+from app_container.drivers import build_sync_driver, driver_options
 from app_container.settings import Settings
 from wiring.local_neo4j import LocalNeo4j
 
-ROUNDS, TASKS_A_ROUND = 30, 10
+ROUNDS, TASKS_A_ROUND = 31, 10
 CALLS = 200_000
 
 BARE = "bare driver in a loop"
@@ -35,9 +37,10 @@ def main() -> None:
     container.config.from_dict(
         Settings.model_validate({"neo4j": {"uri": server.uri, "password": server.password}}).model_dump()
     )
-    console = Console(width=130)
+    console = Console(width=140)
     try:
         console.print(_provider_calls(container))
+        console.print(_openings(container))
         console.print(_tasks(container, server.uri, ("neo4j", server.password)))
     finally:
         container.shutdown_resources()
@@ -66,8 +69,44 @@ def _microseconds(ask: Callable[[], object]) -> float:
     return min(timeit.repeat(ask, number=CALLS, repeat=5)) / CALLS * 1e6
 
 
+def _openings(container: Container) -> Table:
+    """Milliseconds of the first query of a driver: a connection is opened for it."""
+    settings = container.settings().neo4j
+
+    async def first(driver: Any) -> float:
+        started = time.perf_counter()
+        await _read_async(driver)
+        return (time.perf_counter() - started) * 1000
+
+    async def ours() -> float:
+        return await first(container.async_driver())
+
+    async def bare() -> float:
+        async with AsyncGraphDatabase.driver(settings.uri, **driver_options(settings)) as driver:
+            return await first(driver)
+
+    def sync() -> float:
+        with build_sync_driver(settings) as driver:
+            return _timed(lambda: _read(driver))
+
+    contenders: dict[str, Callable[[], float]] = {
+        "sync driver": sync,
+        "container.async_driver()": lambda: asyncio.run(ours()),
+        "container.async_driver() on uvloop": lambda: uvloop.run(ours()),
+        "a bare async driver": lambda: asyncio.run(bare()),
+    }
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, open_one in contenders.items():
+            times[name].append(open_one())
+    table = Table("opening a connection, with its first query", "ms: min", "median", "max")
+    for name, each in times.items():
+        table.add_row(name, *(f"{figure:.2f}" for figure in (min(each), statistics.median(each), max(each))))
+    return table
+
+
 def _tasks(container: Container, uri: str, auth: tuple[str, str]) -> Table:
-    bare = GraphDatabase.driver(uri, auth=auth)
+    bare = build_sync_driver(container.settings().neo4j)
 
     def own_sync_driver() -> None:
         with GraphDatabase.driver(uri, auth=auth) as driver:

@@ -9,6 +9,8 @@ import logging
 import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 import threading
 import tracemalloc
 from collections import Counter
@@ -166,13 +168,20 @@ def test_a_driver_kept_from_another_loop_says_so_at_once(container: Container) -
     container.worker_loop().run(kept[0].verify_connectivity())  # a coroutine may be made elsewhere
 
 
-@pytest.mark.parametrize("runner", RUN)
-@pytest.mark.parametrize("way", ["proxy", "tls_proxy"])
-def test_connections_are_opened_without_delay(
-    environment: dict[str, str], runner: str, way: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proxy: Proxy = request.getfixturevalue(way)
+@pytest.fixture(params=["proxy", "tls_proxy"])
+def way(
+    environment: dict[str, str],  # noqa: ARG001 - it is what this changes
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Proxy:
+    """The way to the server, over TCP and over TLS."""
+    proxy: Proxy = request.getfixturevalue(request.param)
     monkeypatch.setenv("NEO4J_URI", proxy.uri)
+    return proxy
+
+
+@pytest.mark.parametrize("runner", RUN)
+def test_connections_are_opened_without_delay(way: Proxy, runner: str) -> None:
     container = create_container()
     nodelay: list[bool] = []
 
@@ -180,12 +189,11 @@ def test_connections_are_opened_without_delay(
         driver = container.async_driver()
         async with driver.session() as session, await session.begin_transaction() as transaction:
             await (await transaction.run("RETURN 1")).consume()
-            nodelay.extend(option_of_sockets_to(proxy.port))
+            nodelay.extend(option_of_sockets_to(way.port))
 
     RUN[runner](container, look())
     container.shutdown_resources()
     assert nodelay == [True]
-    assert environment["NEO4J_URI"] != proxy.uri
 
 
 def option_of_sockets_to(port: int) -> list[bool]:
@@ -198,27 +206,23 @@ def option_of_sockets_to(port: int) -> list[bool]:
     return found
 
 
-def test_who_is_cancelled_while_a_connection_opens_leaves_none(
-    environment: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("NEO4J_URI", proxy.uri)
+def test_who_is_cancelled_while_a_connection_opens_leaves_none(way: Proxy) -> None:
     container = create_container()
-    proxy.stop()
+    way.stop()
 
     async def main() -> None:
         opening = [asyncio.create_task(one(container)) for _ in range(3)]
-        await until(lambda: proxy.accepted == 3)
+        await until(lambda: way.accepted == 3)
         for task in opening:
             task.cancel()
         assert [type(end) for end in await asyncio.gather(*opening, return_exceptions=True)] == [
             asyncio.CancelledError
         ] * 3
-        proxy.go_on()
+        way.go_on()
         assert await one(container) == 1
-        await until(lambda: proxy.open == 1)
+        await until(lambda: way.open == 1)
 
     asyncio.run(asyncio.wait_for(main(), 30))
-    assert environment["NEO4J_URI"] != proxy.uri
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -227,17 +231,16 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize("runner", RUN)
-@pytest.mark.parametrize("way", ["proxy", "tls_proxy"])
-def test_a_server_that_hangs_keeps_no_loop_from_ending(
-    environment: dict[str, str], runner: str, way: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    proxy: Proxy = request.getfixturevalue(way)
-    monkeypatch.setenv("NEO4J_URI", proxy.uri)
+@pytest.mark.parametrize("what", ["hangs", "is gone"])
+def test_a_server_that_hangs_or_is_gone_keeps_no_loop_from_ending(way: Proxy, runner: str, what: str) -> None:
     container = create_container()
 
     async def hang() -> None:
         assert await one(container) == 1
-        proxy.stop()
+        if what == "hangs":
+            way.stop()
+        else:
+            await asyncio.to_thread(way.cut)
         async with asyncio.timeout(0.5):
             await one(container)
 
@@ -245,9 +248,41 @@ def test_a_server_that_hangs_keeps_no_loop_from_ending(
         with pytest.raises(TimeoutError):
             RUN[runner](container, hang())
         container.shutdown_resources()
+        ended.set()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(30)
-    assert not thread.is_alive()
-    assert environment["NEO4J_URI"] != proxy.uri
+    ended = threading.Event()
+    threading.Thread(target=run, daemon=True).start()
+    assert ended.wait(30)
+
+
+LEFT_OPEN = """
+import asyncio, threading
+from app_container import create_container
+
+container = create_container()
+container.sync_driver().verify_connectivity()
+
+async def look():
+    await container.async_driver().verify_connectivity()
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(look())
+
+running = asyncio.new_event_loop()
+threading.Thread(target=running.run_forever, daemon=True).start()
+asyncio.run_coroutine_threadsafe(look(), running).result(30)
+
+container.worker_loop().run(look())
+"""
+
+
+def test_a_process_that_ends_with_everything_open_leaves_nothing(
+    environment: dict[str, str], neo4j_server: Server, connections_opened: Callable[[], int]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_OPEN], env=os.environ | environment, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert connections_opened() == 4
+    neo4j_server.until_no_connection_is_left()

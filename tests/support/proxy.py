@@ -49,7 +49,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(WAIT)
+        self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(WAIT)
         self._loop.close()
@@ -63,6 +63,10 @@ class Proxy:
 
     def go_on(self) -> None:
         self._loop.call_soon_threadsafe(self._goes_on.set)
+
+    def cut(self) -> None:
+        """Be gone: end every connection, and accept none any more."""
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(WAIT)
 
     async def _end(self) -> None:
         self._server.close()
