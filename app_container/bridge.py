@@ -145,7 +145,8 @@ class BridgedResult:
         if strict and len(records) != 1:
             from neo4j.exceptions import ResultNotSingleError
 
-            raise ResultNotSingleError(self, f"expected exactly one record, found {len(records)}")
+            found = "More than one record found. " if records else "No records found. "
+            raise ResultNotSingleError(self, found + "Make sure your query returns exactly one record.")
         if len(records) > 1:
             import warnings
 
@@ -175,7 +176,7 @@ class BridgedResult:
                 self, "The result has been consumed. Fetch all needed records before calling Result.consume()."
             )
         end = self._position + max(n, 0)
-        if end > len(self._records) and self._error is not None:
+        if self._error is not None and (self._error_told or end > len(self._records)):
             self._raise_error()
         records = self._records[self._position : end]
         self._position += len(records)

@@ -6,6 +6,7 @@ upstream's ``Neo4JStorage``, so the whole interface of a graph storage is there.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from dependency_injector.providers import Provider as ProviderType
@@ -16,8 +17,13 @@ from lightrag.kg.shared_storage import get_data_init_lock
 from app_container.container import Container, latest_container
 from app_container.errors import NotWiredError
 from app_container.settings import Settings
+from wiring.lightrag.fulltext import find_index, is_taken, own_name
 from wiring.lightrag.gate import Gate, GatedDriver
 from wiring.lightrag.schema import ensure_unique_entities
+
+_log = logging.getLogger("wiring.lightrag")
+
+_ATTEMPTS = 5
 
 
 class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
@@ -25,6 +31,8 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
 
     Asking each time costs a microsecond, and is what makes one LightRAG object work on whichever loop it is used.
     """
+
+    _fulltext_index: str | None = None
 
     @property
     def _driver(self) -> GatedDriver:
@@ -42,13 +50,35 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
 
     async def _initialize(self, driver: ProviderType[Any], settings: Settings) -> None:
         if not isinstance(driver, ProviderType):
-            raise NotWiredError(__name__)
+            raise NotWiredError({__name__: f"{type(self).__name__}.initialize"})
         self._gate = Gate()
         self._driver_provider = driver
         self._DATABASE: str | None = settings.neo4j.database
         async with get_data_init_lock():
             await ensure_unique_entities(self._driver, self._DATABASE, self._get_raw_workspace_label())
             await self._create_fulltext_index(self._driver, self._DATABASE, self._get_workspace_label())
+
+    def _get_fulltext_index_name(self, workspace_label: str) -> str:
+        return self._fulltext_index or str(super()._get_fulltext_index_name(workspace_label))
+
+    async def _create_fulltext_index(self, driver: Any, database: str | None, workspace_label: str) -> None:
+        """Find the index of this workspace; upstream makes it if there is none. Several processes may do so at once."""
+        label = self._get_raw_workspace_label()
+        upstreams = str(super()._get_fulltext_index_name(workspace_label))
+        own = own_name(upstreams, label)
+        is_only_ours = self._normalize_index_suffix(workspace_label) == workspace_label
+        for _ in range(_ATTEMPTS):
+            if found := await find_index(driver, database, label):
+                self._fulltext_index = found.name
+                if found.usable:
+                    return
+            elif is_only_ours and not await is_taken(driver, database, upstreams):
+                self._fulltext_index = upstreams
+            else:
+                self._fulltext_index = own
+            await super()._create_fulltext_index(driver, database, workspace_label)
+        self._fulltext_index = own  # never another workspace's, whose index would find nothing
+        _log.warning("workspace %r has no full-text index; searching it for entities is slow", label)
 
     async def finalize(self) -> None:
         """Leave the driver open: it is shared, and its provider closes it."""
