@@ -6,6 +6,7 @@ or a worker prints ``str(error)`` and nothing else; it never needs a traceback t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -74,12 +75,18 @@ class MissingExtraError(AppContainerError, ImportError):
 
 
 class NotWiredError(AppContainerError):
-    """A function asked for injection, but no container was wired to its module."""
+    """Functions ask for injection, but no container was wired to their modules.
 
-    def __init__(self, module: str) -> None:
+    Args:
+        functions: by module, the name of a function in it that asks.
+    """
+
+    def __init__(self, functions: Mapping[str, str]) -> None:
+        names = ", ".join(f"{module} ({function} asks for injection)" for module, function in functions.items())
+        modules = list(functions)
         super().__init__(
-            f"{module} is not wired to a container; call create_container(wire=[{module!r}]) "
-            f"or container.wire(modules=[{module!r}]) before it is used"
+            f"not wired to the container: {names}; call create_container(wire={modules!r}) "
+            f"or container.wire(modules={modules!r}) before it is used"
         )
 
 

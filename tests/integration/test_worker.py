@@ -165,6 +165,33 @@ def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWor
     assert f"is in use by process {first.process.pid} or one it started, and its files would lose what a" in line
 
 
+NOT_WIRED = """
+from celery import Celery
+from dependency_injector.wiring import Provide, inject
+from app_container import Container, create_container
+from wiring.celery import setup
+import forgotten
+
+app = Celery("not_wired", broker="memory://")
+setup(app, create_container())
+
+@app.task
+@inject
+def count(driver=Provide[Container.sync_driver]): return driver
+"""
+
+
+def test_a_worker_with_functions_that_were_never_wired_does_not_start(start_worker: StartWorker) -> None:
+    Path("not_wired.py").write_text(NOT_WIRED)
+    Path("forgotten.py").write_text(NOT_WIRED.partition("import forgotten")[0] + NOT_WIRED.partition("@app.task\n")[2])
+    line = failing_start(start_worker("--concurrency", "1", app="not_wired"))
+    assert line == (
+        "not wired to the container: not_wired (count asks for injection), forgotten (count asks for injection); call "
+        "create_container(wire=['not_wired', 'forgotten']) or container.wire(modules=['not_wired', 'forgotten']) "
+        "before it is used"
+    )
+
+
 OWN_WORKER = """
 import os
 from celery import Celery

@@ -1,0 +1,107 @@
+"""Modules that ask for injection and were never wired are told by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+from dependency_injector import containers, providers
+
+from app_container import Container, create_container
+from app_container.errors import NotWiredError
+from app_container.injection import check_wired
+
+ASKING = {
+    "a default": "@inject\ndef ask(driver=Provide[Container.sync_driver]): return driver",
+    "a keyword": "@inject\nasync def ask(*, driver=Provide[Container.async_driver]): return driver",
+    "an annotation": "@inject\ndef ask(driver: Annotated[object, Provide[Container.driver]]): return driver",
+    "a part": "@inject\ndef ask(neo4j=Provide[Container.settings.provided.neo4j]): return neo4j",
+    "a setting": "@inject\ndef ask(uri=Provide[Container.config.neo4j.uri]): return uri",
+    "a provider": "@inject\ndef ask(driver=Provider[Container.driver]): return driver",
+    "closing": "@inject\ndef ask(driver=Closing[Provide[Container.sync_driver]]): return driver",
+    "a name": "@inject\ndef ask(driver=Provide['driver']): return driver",
+    "without inject": "def ask(driver=Provide[Container.driver]): return driver",
+    "a method": "class Asks:\n    @inject\n    def ask(self, driver=Provide[Container.driver]): return driver",
+    "a static method": (
+        "class Asks:\n    @staticmethod\n    @inject\n    def ask(driver=Provide[Container.driver]): return driver"
+    ),
+}
+NOT_ASKING = {
+    "nothing": "def ask(driver=None): return driver",
+    "another container": "@inject\ndef ask(x=Provide[Other.thing]): return x",
+    "another name": "@inject\ndef ask(x=Provide['unheard_of']): return x",
+    "somebody else's function": "from tests.unit.test_injection import imported as ask",
+}
+
+
+class Other(containers.DeclarativeContainer):
+    thing = providers.Object(1)
+
+
+def imported(driver: object = None) -> object:
+    return driver
+
+
+def define(module: ModuleType, source: str) -> None:
+    """Put into ``module`` what a user would have written there."""
+    exec(compile(source, module.__name__, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+
+
+@pytest.fixture
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    for name in [name for name in sys.modules if name.startswith("tests.") and name != __name__]:
+        monkeypatch.delitem(sys.modules, name)  # other tests ask for injection, too
+    module = sys.modules["somebodys_module"] = ModuleType("somebodys_module")
+    define(
+        module,
+        "from typing import Annotated\n"
+        "from dependency_injector.wiring import Closing, Provide, Provider, inject\n"
+        "from app_container import Container\nfrom tests.unit.test_injection import Other",
+    )
+    yield module
+    del sys.modules["somebodys_module"]
+
+
+@pytest.fixture
+def container(monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
+    monkeypatch.setenv("NEO4J_PASSWORD", "x")
+    container = create_container()
+    yield container
+    container.unwire()
+
+
+@pytest.mark.parametrize("how", ASKING)
+def test_who_asks_and_was_not_wired_is_told_by_name(module: ModuleType, container: Container, how: str) -> None:
+    define(module, ASKING[how])
+    name = "Asks.ask" if "method" in how else "ask"
+    expected = (
+        f"not wired to the container: somebodys_module ({name} asks for injection); call "
+        "create_container(wire=['somebodys_module']) or container.wire(modules=['somebodys_module']) before it is used"
+    )
+    with pytest.raises(NotWiredError) as caught:
+        check_wired(container)
+    assert str(caught.value) == expected
+    container.wire(modules=["somebodys_module"])
+    check_wired(container)
+
+
+@pytest.mark.parametrize("how", NOT_ASKING)
+def test_who_does_not_ask_this_container_is_left_alone(module: ModuleType, container: Container, how: str) -> None:
+    define(module, NOT_ASKING[how])
+    check_wired(container)
+
+
+def test_a_container_with_more_in_it_looks_for_all_of_it(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine(Container):
+        more = providers.Object(1)
+
+    monkeypatch.setenv("NEO4J_PASSWORD", "x")
+    module.__dict__["Mine"] = Mine
+    define(module, "@inject\ndef ask(more=Provide[Mine.more]): return more")
+    with pytest.raises(NotWiredError, match="somebodys_module"):
+        check_wired(Mine())
+    define(module, "@inject\ndef ask(driver=Provide[Container.driver]): return driver")
+    with pytest.raises(NotWiredError, match="somebodys_module"):
+        check_wired(Mine())
