@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import weakref
 from typing import Literal, NamedTuple
 
 from app_container.prefect_run import PrefectRun, prefect_run
@@ -17,7 +16,7 @@ from app_container.prefect_run import PrefectRun, prefect_run
 Lifetime = Literal["process", "loop", "bridge"]
 
 _log = logging.getLogger("app_container")
-_lasting: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+_LASTING = "_app_container_lasts"
 _logged: set[Execution] = set()
 
 
@@ -41,7 +40,7 @@ _OF_PREFECT: dict[PrefectRun | None, Execution] = {
 
 def mark_lasting(loop: asyncio.AbstractEventLoop) -> None:
     """Say that ``loop`` lasts as long as its process, whichever task's context it runs."""
-    _lasting.add(loop)
+    loop.__dict__[_LASTING] = True
 
 
 def execution() -> Execution:
@@ -50,7 +49,7 @@ def execution() -> Execution:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _PLAIN_THREAD
-    if loop in _lasting:
+    if _LASTING in loop.__dict__:
         return _LASTING_LOOP
     if _in_celery_task():
         return _CELERY_LOOP

@@ -153,8 +153,9 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
         return None
 
     def _open_slot(self, loop: asyncio.AbstractEventLoop) -> _Slot | None:
-        slot: _Slot | None = loop.__dict__.get(_SLOTS, {}).get(self)
-        return slot if slot and slot.is_open else None
+        slots: dict[LoopLocalResource[Any], _Slot] | None = loop.__dict__.get(_SLOTS)
+        slot = slots.get(self) if slots else None
+        return slot if slot is not None and slot.is_open else None
 
 
 class _AwaitedShutdown(providers.Resource[None]):
@@ -199,7 +200,7 @@ class _Slot:
 
     @property
     def is_open(self) -> bool:
-        return self.is_ours and not self._closing
+        return not self._closing and self._pid == os.getpid()
 
     @property
     def is_ours(self) -> bool:

@@ -40,8 +40,8 @@ def main() -> None:
     console = Console(width=140)
     try:
         console.print(_provider_calls(container))
-        console.print(_openings(container))
         console.print(_tasks(container, server.uri, ("neo4j", server.password)))
+        console.print(_openings(container))
     finally:
         container.shutdown_resources()
         local.stop()

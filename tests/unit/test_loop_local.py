@@ -9,7 +9,9 @@ import multiprocessing
 import sys
 import tracemalloc
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +21,10 @@ from dependency_injector.wiring import Provide, inject
 from app_container.errors import NoRunningLoopError
 from app_container.lifetimes import LoopLocalResource
 from tests.support.things import AsyncThing, Holder, Thing
+
+
+def _set_result(future: asyncio.Future[Any], ask: Callable[[], Any]) -> None:
+    future.set_result(ask())
 
 
 def test_one_value_per_loop_whoever_asks(holder: Any) -> None:
@@ -35,9 +41,9 @@ def test_one_value_per_loop_whoever_asks(holder: Any) -> None:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(ask()) for _ in range(5)]
         things.extend(task.result() for task in tasks)
-        for call in (loop.call_soon, lambda callback: loop.call_later(0.001, callback), loop.call_soon_threadsafe):
+        for call in (loop.call_soon, partial(loop.call_later, 0.001), loop.call_soon_threadsafe):
             called: asyncio.Future[Any] = loop.create_future()
-            call(lambda called=called: called.set_result(holder.per_loop()))
+            call(_set_result, called, holder.per_loop)
             things.append(await called)
         return things
 
