@@ -24,6 +24,7 @@ from celery import Celery, Task, signals
 from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
 from app_container.errors import WorkerLoopError
+from app_container.injection import check_wired, is_marker
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -34,8 +35,9 @@ _CONTAINER = "lightrag_neo4j_container"
 def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
     """Give ``app``'s workers the container, with the right lifetimes in every pool.
 
-    At start the worker checks the configuration and the server, and ends with one line when either is wrong. Every
-    child process has its own driver, worker loop and LightRAG, made on first use; they are closed when it stops.
+    At start the worker checks the configuration, the server and the wiring, and ends with one line when one of them is
+    wrong. Every child process has its own driver, worker loop and LightRAG, made on first use; they are closed when it
+    stops.
 
     Args:
         app: the application whose worker this process is, or whose tasks it calls.
@@ -103,7 +105,7 @@ def _ensure_wired(container: Container, module: str) -> None:
 
 def _without_injected(signature: inspect.Signature) -> inspect.Signature:
     """The signature without parameters whose default is one of dependency-injector's markers, such as ``Provide``."""
-    kept = [p for p in signature.parameters.values() if not getattr(p.default, "__IS_MARKER__", False)]
+    kept = [p for p in signature.parameters.values() if not is_marker(p.default)]
     return signature.replace(parameters=kept)
 
 
@@ -111,10 +113,13 @@ def _before_fork(container: Container, lightrag: bool, sender: Any = None, **_: 
     """Check everything in the parent, and set up what its children share."""
     try:
         settings = container.settings()
+        check_wired(container, also=[task.run for task in sender.app.tasks.values()])
         agent = check_connection(settings.neo4j)
         if lightrag or importlib.util.find_spec("lightrag") is not None:
             from wiring.lightrag import processes
 
+            if lightrag:
+                processes.prepare_graph(settings)  # before share, which forks
             processes.share(settings.lightrag, _children(sender))
             if lightrag:
                 processes.prepare(settings.lightrag)

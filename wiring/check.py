@@ -16,7 +16,8 @@ from wiring.runner import ping, quiet_lightrag
 def check(container: Container) -> dict[str, Any]:
     """Connect to Neo4j, build a LightRAG, load Celery's broker and result backend; nothing of it is kept.
 
-    What is not installed is not checked, for who uses only the drivers does not need it.
+    The graph is searched for entities that are there twice, and nothing is changed in it. What is not installed is not
+    checked, for who uses only the drivers does not need it.
 
     Returns:
         What will be used, by name, without secrets.
@@ -43,11 +44,15 @@ def check(container: Container) -> dict[str, Any]:
 def _lightrag(settings: Settings, container: Container) -> dict[str, Any]:
     if importlib.util.find_spec("lightrag") is None:
         return {"lightrag": "not installed"}
+    from wiring.lightrag import GRAPH_STORAGES
+    from wiring.lightrag.schema import check_duplicates
     from wiring.lightrag.workspaces import build_lightrag
 
     quiet_lightrag()
     workspace = container.rag().check_name(None)
     build_lightrag(settings.lightrag, workspace)
+    if settings.lightrag.graph_storage in GRAPH_STORAGES:
+        check_duplicates(settings)
     return {
         "graph_storage": settings.lightrag.graph_storage,
         "llm": f"{settings.lightrag.llm.function}, model {settings.lightrag.llm.model}",

@@ -6,6 +6,7 @@ import json
 import logging
 import shlex
 import sys
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -152,6 +153,32 @@ def delete(
         for failure in failures:
             _print_error(failure["error"])
     raise typer.Exit(1 if failures else 0)
+
+
+@app.command(epilog="Example: `lightrag-neo4j repair --workspace handbook --dry-run`")
+def repair(
+    workspace: WorkspaceOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be merged, and change nothing.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge entities that are in the graph twice, and make the constraint that keeps them single."""
+    from wiring.lightrag.repair import repair as merge_duplicates
+
+    report = merge_duplicates(create_container(config), workspace, dry_run=dry_run)
+    nodes = sum(merged.nodes - 1 for merged in report.merged)
+    relations = sum(merged.relations_merged for merged in report.merged)
+    if as_json:
+        _print_json(asdict(report) | {"nodes_removed": nodes, "relations_removed": relations})
+    elif not report.merged:
+        out.print(f"nothing to do: workspace {report.workspace!r} holds no entity twice", markup=False, soft_wrap=True)
+    else:
+        table = Table("entity", "nodes", "relations merged", box=None)
+        for merged in report.merged:
+            table.add_row(Text(merged.entity), str(merged.nodes), str(merged.relations_merged))
+        out.print(table)
+        counts = f"entities merged: {len(report.merged)}, nodes removed: {nodes}, relations removed: {relations}"
+        out.print(counts + ("; a dry run, nothing was changed" if dry_run else ""), soft_wrap=True)
 
 
 @neo4j.command("start", epilog='Example: `eval "$(lightrag-neo4j neo4j start)"` sets NEO4J_URI and NEO4J_PASSWORD.')

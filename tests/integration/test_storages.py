@@ -18,7 +18,6 @@ from tests.support.servers import Server, forget_workspace
 from wiring.lightrag import GRAPH_STORAGES, register_storages
 from wiring.lightrag.models import bundled_tokenizer, embedding_function
 from wiring.lightrag.offline import complete
-from wiring.lightrag.schema import DuplicateEntitiesError
 
 TEXT = "Our team runs Celery with Redis. In production, Celery workers write to Neo4j, and Redis keeps the results."
 
@@ -129,43 +128,6 @@ def test_many_coroutines_share_a_handful_of_connections(
 
     container.worker_loop().run(main(), timeout=60)
     assert connections_opened() <= 5
-
-
-def constraints(server: Server, workspace: str) -> list[list[str]]:
-    query = "SHOW CONSTRAINTS YIELD type, labelsOrTypes, properties WHERE labelsOrTypes = [$label] RETURN properties"
-    return [row["properties"] for row in server.query(query, label=workspace)]
-
-
-def initialize(container: Container, workspace: str, *, times: int = 1) -> None:
-    register_storages(container)
-    from wiring.lightrag.storages import Neo4JHybridStorage
-
-    async def main() -> None:
-        storages = [Neo4JHybridStorage("graph", {}, None, workspace=workspace) for _ in range(times)]
-        await asyncio.gather(*(storage.initialize() for storage in storages))
-
-    container.worker_loop().run(main(), timeout=60)
-
-
-def test_an_entity_can_be_there_only_once(container: Container, neo4j_server: Server, workspace: str) -> None:
-    initialize(container, workspace, times=4)
-    assert constraints(neo4j_server, workspace) == [["entity_id"]]
-
-
-def test_an_index_from_before_is_replaced_by_the_constraint(
-    container: Container, neo4j_server: Server, workspace: str
-) -> None:
-    neo4j_server.query(f"CREATE INDEX FOR (n:`{workspace}`) ON (n.entity_id)")
-    neo4j_server.query(f"UNWIND range(1, 100) AS i CREATE (:`{workspace}` {{entity_id: toString(i)}})")
-    initialize(container, workspace)
-    assert constraints(neo4j_server, workspace) == [["entity_id"]]
-    assert neo4j_server.query(f"MATCH (n:`{workspace}`) RETURN count(n) AS n") == [{"n": 100}]
-
-
-def test_entities_that_are_there_twice_are_told(container: Container, neo4j_server: Server, workspace: str) -> None:
-    neo4j_server.query(f"UNWIND [1, 1] AS i CREATE (:`{workspace}` {{entity_id: 'twice'}})")
-    with pytest.raises(DuplicateEntitiesError, match=rf"workspace '{workspace}' .* holds entities twice, .* = 'twice'"):
-        initialize(container, workspace)
 
 
 def test_a_storage_that_was_never_wired_says_so(container: Container, workspace: str) -> None:

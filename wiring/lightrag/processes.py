@@ -12,10 +12,12 @@ import threading
 from typing import TYPE_CHECKING
 
 from app_container.errors import MissingExtraError
+from wiring.lightrag import GRAPH_STORAGES
+from wiring.lightrag.schema import make_constraint
 from wiring.lightrag.working_dir import claim_working_dir, open_for_children
 
 if TYPE_CHECKING:
-    from app_container.settings import LightRAGSettings
+    from app_container.settings import LightRAGSettings, Settings
 
 shared_key: bytes | None = None
 
@@ -49,6 +51,19 @@ def share(settings: LightRAGSettings, children: int) -> None:
         shared_key = bytes(multiprocessing.current_process().authkey)
     # Only now: the process of the shared state, which was just forked, must not hold the folder when all else is gone.
     open_for_children(settings)
+
+
+def prepare_graph(settings: Settings) -> None:
+    """Make the constraint of the configured workspace, or find out that there cannot be one, before anything is forked.
+
+    LightRAG's own storage is left to itself.
+
+    Raises:
+        DuplicateEntitiesError: the graph holds entities twice; the message names the command that merges them.
+        AppContainerError: Neo4j refuses the constraint, or takes too long.
+    """
+    if settings.lightrag.graph_storage in GRAPH_STORAGES:
+        make_constraint(settings, settings.lightrag.workspace)
 
 
 def prepare(settings: LightRAGSettings) -> None:

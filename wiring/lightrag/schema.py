@@ -7,18 +7,30 @@ is there, so the constraint comes first, and an index from earlier is dropped fo
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import random
+import shlex
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from app_container.errors import AppContainerError
+from app_container.drivers import build_async_driver
+from app_container.errors import AppContainerError, describe
+
+if TYPE_CHECKING:
+    from app_container.settings import Settings
+
+TIMEOUT = 120.0
+"""Seconds that a start waits for the constraint; with 20,000 entities it takes 0.2."""
 
 _log = logging.getLogger("wiring.lightrag")
 
-_INDEX_IN_THE_WAY = "Neo.ClientError.Schema.IndexAlreadyExists"
 _ALREADY_THERE = "Neo.ClientError.Schema.EquivalentSchemaRuleAlreadyExists"
-_DUPLICATES = "Neo.DatabaseError.Schema.ConstraintCreationFailed"
-_ATTEMPTS = 5
+_INDEX_IN_THE_WAY = "Neo.ClientError.Schema.IndexAlreadyExists"
+_CREATION_FAILED = "Neo.DatabaseError.Schema.ConstraintCreationFailed"
+_ATTEMPTS = 30
+_LONGEST_PAUSE = 0.5
 
 
 class OpensSessions(Protocol):
@@ -32,42 +44,123 @@ class DuplicateEntitiesError(AppContainerError):
     """The graph holds an entity twice, so the constraint cannot be made."""
 
 
-async def ensure_unique_entities(driver: OpensSessions, database: str | None, label: str) -> None:
+async def ensure_unique_entities(
+    driver: OpensSessions, database: str | None, label: str, configured: str | None = None
+) -> None:
     """Make the uniqueness constraint on ``(label, entity_id)``, unless it is there.
 
-    Several processes may do this at the same time.
+    Several processes may do this at the same time, and LightRAG may make its index meanwhile.
 
     Args:
         driver: an async driver, or a sync one behind the bridge.
         database: name of the database; None for the server's default.
         label: the label of the workspace's nodes, not escaped.
+        configured: the workspace that the command would take by itself, if that is known here.
 
     Raises:
         DuplicateEntitiesError: entities are there twice, from before there was a constraint.
     """
-    from neo4j.exceptions import DatabaseError, Neo4jError
+    from neo4j.exceptions import Neo4jError
 
-    quoted = label.replace("`", "``")
-    statement = f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:`{quoted}`) REQUIRE n.entity_id IS UNIQUE"
+    statement = f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{quoted(label)}) REQUIRE n.entity_id IS UNIQUE"
     async with driver.session(database=database) as session:
         for attempt in range(_ATTEMPTS):
             try:
                 await (await session.run(statement)).consume()
-            except (Neo4jError, DatabaseError) as error:
+                return
+            except Neo4jError as error:
                 if error.code == _ALREADY_THERE:
                     return
-                if error.code == _DUPLICATES:
-                    example = " ".join((error.message or "").split()).partition("Both ")[2]
-                    raise DuplicateEntitiesError(
-                        f"workspace {label!r} in database {database!r} holds entities twice, from before there was a "
-                        f"constraint: {example or error.message}; delete or merge them, then start again"
-                    ) from None
-                # Another process may have made the index again, or the constraint, between the two statements.
-                if error.code != _INDEX_IN_THE_WAY or attempt == _ATTEMPTS - 1:
+                if error.code == _CREATION_FAILED:
+                    await _refuse_duplicates(session, database, label, configured)
+                if attempt == _ATTEMPTS - 1 or not _is_a_race(error):
                     raise
-                await _drop_old_index(session, label)
-            else:
-                return
+                in_the_way = error.code == _INDEX_IN_THE_WAY
+            try:
+                if in_the_way:
+                    await _drop_old_index(session, label)
+            except Neo4jError as error:
+                if not _is_a_race(error):
+                    raise
+            # Deadlocks, mostly: each process holds what another wants, so they must not come back all at once.
+            await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * 2**attempt)))  # noqa: S311 - no secret
+
+
+async def refuse_duplicates(
+    driver: OpensSessions, database: str | None, label: str, configured: str | None = None
+) -> None:
+    """Look whether an entity is there twice, and change nothing; arguments are those of ``ensure_unique_entities``.
+
+    Raises:
+        DuplicateEntitiesError: entities are there twice.
+    """
+    async with driver.session(database=database) as session:
+        await _refuse_duplicates(session, database, label, configured)
+
+
+def make_constraint(settings: Settings, workspace: str) -> None:
+    """Make the constraint of ``workspace`` with a driver of its own, closed again. Bounded in time.
+
+    Raises:
+        DuplicateEntitiesError: entities are there twice.
+        AppContainerError: the server does not let us, or takes more than ``TIMEOUT``.
+    """
+    _with_own_driver(settings, workspace, ensure_unique_entities)
+
+
+def check_duplicates(settings: Settings) -> None:
+    """Look for duplicates in the configured workspace as ``make_constraint`` would, and change nothing.
+
+    Raises:
+        DuplicateEntitiesError: entities are there twice.
+        AppContainerError: the server does not let us, or takes more than ``TIMEOUT``.
+    """
+    _with_own_driver(settings, settings.lightrag.workspace, refuse_duplicates)
+
+
+def quoted(name: str) -> str:
+    """A label or type as Cypher wants it, whatever is in it."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def _with_own_driver(settings: Settings, workspace: str, step: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    from neo4j.exceptions import DriverError, Neo4jError
+
+    async def run() -> None:
+        # An async driver, for only that can be interrupted when the server hangs.
+        async with asyncio.timeout(TIMEOUT), build_async_driver(settings.neo4j) as driver:
+            await step(driver, settings.neo4j.database, workspace, settings.lightrag.workspace)
+
+    try:
+        asyncio.run(run())
+    except TimeoutError:
+        raise AppContainerError(
+            f"Neo4j at {settings.neo4j.uri} took more than {TIMEOUT:.0f} s for the constraint on workspace "
+            f"{workspace!r}; see what holds locks there (SHOW TRANSACTIONS)"
+        ) from None
+    except (DriverError, Neo4jError, OSError) as error:
+        raise AppContainerError(
+            f"Neo4j at {settings.neo4j.uri} refuses the constraint on workspace {workspace!r}: {describe(error)}"
+        ) from None
+
+
+def _is_a_race(error: Any) -> bool:
+    """Whether it can come from another process that makes or drops the same at the same time."""
+    return str(error.code).startswith(("Neo.TransientError.", "Neo.ClientError.Schema.", "Neo.DatabaseError.Schema."))
+
+
+async def _refuse_duplicates(session: Any, database: str | None, label: str, configured: str | None) -> None:
+    found = await (await session.run(
+        f"MATCH (n:{quoted(label)}) WITH n.entity_id AS name, count(*) AS nodes WHERE nodes > 1 AND name IS NOT NULL "
+        "RETURN count(*) AS entities, min(toString(name)) AS example"
+    )).single()  # fmt: skip
+    if found["entities"]:
+        option = "" if label == configured else f" --workspace {shlex.quote(label)}"
+        raise DuplicateEntitiesError(
+            f"workspace {label!r} in database {database!r} holds entities twice, from before there was a constraint: "
+            f"{found['entities']} of them, such as entity_id = {found['example'][:80]!r}; "
+            f"merge them: lightrag-neo4j repair{option}"
+        )
 
 
 async def _drop_old_index(session: Any, label: str) -> None:
@@ -78,5 +171,4 @@ async def _drop_old_index(session: Any, label: str) -> None:
     rows = await (await session.run(find, label=label)).data()
     for row in rows:
         _log.info("replacing index %s of workspace %r by a uniqueness constraint", row["name"], label)
-        name = row["name"].replace("`", "``")
-        await (await session.run(f"DROP INDEX `{name}` IF EXISTS")).consume()
+        await (await session.run(f"DROP INDEX {quoted(row['name'])} IF EXISTS")).consume()

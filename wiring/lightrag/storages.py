@@ -55,7 +55,8 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
         self._driver_provider = driver
         self._DATABASE: str | None = settings.neo4j.database
         async with get_data_init_lock():
-            await ensure_unique_entities(self._driver, self._DATABASE, self._get_raw_workspace_label())
+            label, configured = self._get_raw_workspace_label(), settings.lightrag.workspace
+            await ensure_unique_entities(self._driver, self._DATABASE, label, configured)
             await self._create_fulltext_index(self._driver, self._DATABASE, self._get_workspace_label())
 
     def _get_fulltext_index_name(self, workspace_label: str) -> str:
