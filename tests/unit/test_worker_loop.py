@@ -47,6 +47,13 @@ def test_an_exception_keeps_its_traceback(loop: WorkerLoop) -> None:
     assert "in failing" in "".join(traceback.format_tb(caught.value.__traceback__))
 
 
+def test_an_exception_can_be_a_result(loop: WorkerLoop) -> None:
+    async def one() -> Exception:
+        return ZeroDivisionError("a result")
+
+    assert isinstance(loop.run(one()), ZeroDivisionError)
+
+
 def test_a_bound_cancels_the_coroutine(loop: WorkerLoop) -> None:
     cleaned: list[str] = []
 
@@ -174,9 +181,10 @@ def test_the_callers_context_is_seen(loop: WorkerLoop) -> None:
 
 
 def test_close_cancels_what_runs_and_a_closed_loop_says_so(loop: WorkerLoop) -> None:
-    cleaned = threading.Event()
+    runs, cleaned = threading.Event(), threading.Event()
 
     async def endless() -> None:
+        runs.set()
         try:
             await asyncio.sleep(60)
         finally:
@@ -184,7 +192,7 @@ def test_close_cancels_what_runs_and_a_closed_loop_says_so(loop: WorkerLoop) -> 
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(loop.run, endless())
-        time.sleep(0.05)
+        assert runs.wait(10)
         loop.close()
         with pytest.raises(WorkerLoopError, match="was closed while the coroutine ran"):
             waiting.result(5)
@@ -195,14 +203,15 @@ def test_close_cancels_what_runs_and_a_closed_loop_says_so(loop: WorkerLoop) -> 
 
 def test_close_is_bounded_and_tells_who_still_waits(caplog: pytest.LogCaptureFixture) -> None:
     loop = WorkerLoop(shutdown_timeout=0.1)
-    release = threading.Event()
+    runs, release = threading.Event(), threading.Event()
 
     async def block() -> None:
+        runs.set()
         release.wait(10)
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(loop.run, block())
-        time.sleep(0.05)
+        assert runs.wait(10)
         loop.close()
         assert "was abandoned" in caplog.text
         with pytest.raises(WorkerLoopError, match="was closed while the coroutine ran"):
@@ -211,9 +220,10 @@ def test_close_is_bounded_and_tells_who_still_waits(caplog: pytest.LogCaptureFix
 
 
 def test_who_asks_while_it_closes_is_told_and_never_waits_for_ever(loop: WorkerLoop) -> None:
-    closing = threading.Event()
+    runs, closing = threading.Event(), threading.Event()
 
     async def slow_to_end() -> None:
+        runs.set()
         try:
             await asyncio.sleep(60)
         finally:
@@ -228,10 +238,94 @@ def test_who_asks_while_it_closes_is_told_and_never_waits_for_ever(loop: WorkerL
 
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(run, slow_to_end())
-        time.sleep(0.1)
+        assert runs.wait(10)
         end = pool.submit(loop.close)
         assert closing.wait(5)
         late = pool.submit(run, double(1))
         end.result(5)
         assert late.result(5).startswith("the worker loop is closed")
         assert first.result(5) == "the worker loop was closed while the coroutine ran"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+def test_a_coroutine_that_wants_to_end_the_process_ends_its_caller_and_not_the_loop(
+    loop: WorkerLoop, error: BaseException
+) -> None:
+    async def leave() -> None:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        loop.run(leave())
+    assert caught.value is error
+    assert loop.run(double(1), timeout=10) == 2
+
+
+def test_what_was_abandoned_before_it_started_never_starts() -> None:
+    loop = WorkerLoop(shutdown_timeout=0.1)
+    runs, release, started = threading.Event(), threading.Event(), threading.Event()
+
+    async def block() -> None:
+        runs.set()
+        release.wait(10)
+
+    async def late() -> None:
+        started.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        blocking = pool.submit(loop.run, block())
+        assert runs.wait(10)
+        with pytest.raises(TimeoutError, match=r"late did not end within 0\.05 s, nor did its clean-up"):
+            loop.run(late(), timeout=0.05)
+        release.set()
+        blocking.result(10)
+    assert loop.run(double(1)) == 2  # what came before it had its turn
+    assert not started.is_set()
+    loop.close()
+
+
+def test_closing_from_two_threads_is_closing_once() -> None:
+    loop = WorkerLoop(shutdown_timeout=5)
+    runs, cleaned = threading.Event(), threading.Event()
+
+    async def slow_to_end() -> None:
+        runs.set()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0.2)
+            cleaned.set()
+
+    with ThreadPoolExecutor(3) as pool:
+        waiting = pool.submit(loop.run, slow_to_end())
+        assert runs.wait(10)
+        for end in [pool.submit(loop.close) for _ in range(2)]:
+            end.result(10)
+        with pytest.raises(WorkerLoopError, match="was closed while the coroutine ran"):
+            waiting.result(10)
+    assert cleaned.is_set()
+
+
+@pytest.mark.parametrize("why", ["interrupted", "too slow"])
+def test_a_start_that_fails_leaves_no_thread(
+    interrupt: Callable[[BaseException], None], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    main = WorkerLoop._main
+
+    def slow(self: WorkerLoop) -> None:
+        time.sleep(0.5)
+        main(self)
+
+    monkeypatch.setattr(WorkerLoop, "_main", slow)
+    before = set(threading.enumerate())
+    if why == "interrupted":
+        interrupt(SoftTimeLimitExceeded())
+    else:
+        monkeypatch.setattr("app_container.worker_loop.START_TIMEOUT", 0.05)
+    with pytest.raises((SoftTimeLimitExceeded, WorkerLoopError)):
+        WorkerLoop(shutdown_timeout=5)
+    assert set(threading.enumerate()) == before
+
+
+def test_what_is_no_coroutine_is_refused(loop: WorkerLoop) -> None:
+    with pytest.raises(TypeError, match=r"takes a coroutine, found <function double.*a function must be called"):
+        loop.run(double)  # type: ignore[arg-type]
