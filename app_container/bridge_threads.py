@@ -59,7 +59,8 @@ class BridgeThreads:
         try:
             return await asyncio.shield(waiter)
         except asyncio.CancelledError:
-            if future.cancelled():
+            caller = asyncio.current_task()
+            if future.cancelled() and not (caller and caller.cancelling()):
                 self._raise_acquisition_timed_out()
             if not future.cancel():
                 await self._wait_for_its_end(waiter, future, abandon)
@@ -94,8 +95,18 @@ class BridgeThreads:
                 raise DriverError("Driver closed")
             self._calls.put(work)
             if not self._idle.acquire(blocking=False) and self._count < self._limit:
-                self._count += 1
-                threading.Thread(target=self._serve, name=f"bridge-{self._count}", daemon=True).start()
+                self._start_one(future)
+
+    def _start_one(self, future: Future[Any]) -> None:
+        thread = threading.Thread(target=self._serve, name=f"bridge-{self._count + 1}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more of them; those that are there will do
+            if not self._count:
+                future.cancel()
+                raise
+        else:
+            self._count += 1
 
     def _serve(self) -> None:
         while (work := self._calls.get()) is not None:

@@ -244,6 +244,44 @@ def test_who_finds_every_thread_waiting_for_the_server_is_told_in_time() -> None
         asyncio.run(again())
 
 
+def test_a_thread_that_cannot_be_started_fails_the_call_and_no_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = BridgeThreads(limit=1, acquisition_timeout=10)
+    ran: list[str] = []
+
+    async def call(name: str) -> None:
+        await threads.run(lambda: ran.append(name), abandon=lambda _: None)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            asyncio.run(call("refused"))
+    asyncio.run(call("later"))
+    assert ran == ["later"]
+    threads.close()
+
+
+def test_a_caller_that_is_cancelled_when_its_time_is_over_is_cancelled() -> None:
+    threads = BridgeThreads(limit=1, acquisition_timeout=0.1)
+    release = threading.Event()
+
+    async def main() -> None:
+        first = asyncio.create_task(threads.run(lambda: release.wait(10), abandon=lambda _: None))
+        second = asyncio.create_task(threads.run(lambda: 42, abandon=lambda _: None))
+        await asyncio.sleep(0)
+        time.sleep(0.2)  # noqa: ASYNC251 - now its time is over, and nobody could tell it yet
+        second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        release.set()
+        await first
+
+    asyncio.run(main())
+    threads.close()
+
+
 async def _released_late(release: threading.Event, threads: BridgeThreads) -> bool:
     try:
         return await threads.run(lambda: True, abandon=lambda _: None)
