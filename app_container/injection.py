@@ -35,33 +35,42 @@ def check_wired(container: Container, also: Iterable[Callable[..., Any]] = ()) -
     Raises:
         NotWiredError: with the names of the modules, and of one function in each.
     """
-    wired: Any = container.wired_to_modules
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
     missing: dict[str, str] = {}
-    for function in (*also, *_functions_of(list(sys.modules.values()))):
-        module = sys.modules.get(function.__module__)
-        if module is not None and module not in wired and any(_is_ours(container, m) for m in markers(function)):
+    for function in (*also, *_functions_of(modules)):
+        asks = any(_is_ours(container, marker) for marker in injected(function).values())
+        if asks and not _is_wired(container, function.__module__):
             missing.setdefault(function.__module__, function.__qualname__)
     if missing:
         raise NotWiredError(missing)
 
 
-def markers(function: Callable[..., Any]) -> Iterator[Any]:
-    """What ``function`` asks dependency-injector for: ``Provide[...]`` and the like, as default or ``Annotated``."""
+def injected(function: Callable[..., Any]) -> dict[str, Any]:
+    """What ``function`` asks dependency-injector for, by parameter: ``Provide[...]`` and the like.
+
+    They stand as defaults, or in ``Annotated``.
+    """
     function = inspect.unwrap(function)
-    defaults = (
-        *(getattr(function, "__defaults__", None) or ()),
-        *(getattr(function, "__kwdefaults__", None) or {}).values(),
-    )
-    yield from filter(is_marker, defaults)
-    annotations = getattr(function, "__annotations__", {}).values()
-    if any("Provide" in str(annotation) for annotation in annotations):
-        try:
-            annotations = inspect.get_annotations(function, eval_str=True).values()
-        except (NameError, SyntaxError, TypeError):  # names that only type checkers import
-            return
-    for annotation in annotations:
+    if not isinstance(function, FunctionType):
+        return {}
+    named = function.__code__.co_varnames[: function.__code__.co_argcount]
+    defaults = function.__defaults__ or ()
+    values = dict(zip(named[len(named) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
+    found = {name: value for name, value in values.items() if is_marker(value)}
+    for name, annotation in _annotations(function).items():
         if get_origin(annotation) is Annotated:
-            yield from filter(is_marker, get_args(annotation)[1:])
+            found.update((name, part) for part in get_args(annotation)[1:] if is_marker(part))
+    return found
+
+
+def _annotations(function: FunctionType) -> dict[str, Any]:
+    try:
+        annotations = function.__annotations__
+        if any("Provide" in str(annotation) for annotation in annotations.values()):
+            return inspect.get_annotations(function, eval_str=True)
+    except (NameError, SyntaxError, TypeError, AttributeError):  # names that only type checkers import
+        return {}
+    return annotations
 
 
 def is_marker(value: object) -> bool:
@@ -84,6 +93,12 @@ def _is_ours(container: Container, marker: Any) -> bool:
     return any(part is provider for part in (asked, *asked.traverse()) for provider in ours)
 
 
+def _is_wired(container: Any, module: str) -> bool:
+    modules = {wired if isinstance(wired, str) else wired.__name__ for wired in container.wired_to_modules}
+    packages = {wired if isinstance(wired, str) else wired.__name__ for wired in container.wired_to_packages}
+    return module in modules or any(f"{module}.".startswith(f"{package}.") for package in packages)
+
+
 def _option(configuration: Any, names: Iterable[Any]) -> Any:
     return reduce(getattr, names, configuration)
 
@@ -93,8 +108,9 @@ def _functions_of(modules: list[ModuleType]) -> Iterator[Callable[..., Any]]:
     for module in modules:
         name = module.__name__
         members = list(module.__dict__.values())
-        classes = [member for member in members if isinstance(member, type) and member.__module__ == name]
+        # By type(), for isinstance() would wake up proxies that load something when they are looked at.
+        classes = [member for member in members if issubclass(type(member), type) and member.__module__ == name]
         for member in chain(members, *(list(cls.__dict__.values()) for cls in classes)):
-            function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
-            if isinstance(function, FunctionType) and function.__module__ == name:
+            function = member.__func__ if type(member) in (staticmethod, classmethod) else member
+            if type(function) is FunctionType and function.__module__ == name:
                 yield function

@@ -24,7 +24,7 @@ from celery import Celery, Task, signals
 from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
 from app_container.errors import WorkerLoopError
-from app_container.injection import check_wired, is_marker
+from app_container.injection import check_wired, injected
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -75,7 +75,12 @@ def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..
             _ensure_wired(container, function.__module__)
             return container.worker_loop().run(function(*args, **kwargs))
 
-        run.__signature__ = _without_injected(inspect.signature(function))  # type: ignore[attr-defined]
+        # The task's own signature: without what is injected, and without the way back to the function.
+        hidden = injected(function)
+        signature = inspect.signature(function)
+        kept = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
+        run.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+        run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name not in hidden}
         del run.__wrapped__
         task: Task[..., Any] = app.task(**options)(run)
         return task
@@ -101,12 +106,6 @@ def _ensure_wired(container: Container, module: str) -> None:
     wired: Any = container.wired_to_modules  # a list of modules, whatever its stub says
     if sys.modules[module] not in wired:
         container.wire(modules=[module])
-
-
-def _without_injected(signature: inspect.Signature) -> inspect.Signature:
-    """The signature without parameters whose default is one of dependency-injector's markers, such as ``Provide``."""
-    kept = [p for p in signature.parameters.values() if not is_marker(p.default)]
-    return signature.replace(parameters=kept)
 
 
 def _before_fork(container: Container, lightrag: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001 - bound above

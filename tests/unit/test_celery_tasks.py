@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from celery import Celery, Task
@@ -64,6 +64,26 @@ def test_wrong_arguments_fail_where_the_task_is_called(app: Celery) -> None:
 def test_injected_arguments_are_no_part_of_the_signature(app: Celery, container: Container) -> None:
     task = async_task(app, name="greet")(greet)
     assert list(inspect.signature(task.run).parameters) == ["name"]
+    with container.driver.override("a fake"):
+        assert task.delay("Ada").get() == "Ada got a fake"
+
+
+async def annotated(name: str, *, driver: Any) -> str:
+    return f"{name} got {driver}"
+
+
+# dependency-injector does not read annotations that are strings, and here all of them are.
+annotated.__annotations__["driver"] = Annotated[Any, Provide[Container.driver]]
+annotated = inject(annotated)
+
+
+def test_what_is_injected_by_annotation_is_no_part_of_it_either(app: Celery, container: Container) -> None:
+    app.conf.task_always_eager = False
+    task = async_task(app, name="annotated")(annotated)
+    assert list(inspect.signature(task.run).parameters) == ["name"]
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
+        task.delay()
+    app.conf.task_always_eager = True
     with container.driver.override("a fake"):
         assert task.delay("Ada").get() == "Ada got a fake"
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -105,3 +107,41 @@ def test_a_container_with_more_in_it_looks_for_all_of_it(module: ModuleType, mon
     define(module, "@inject\ndef ask(driver=Provide[Container.driver]): return driver")
     with pytest.raises(NotWiredError, match="somebodys_module"):
         check_wired(Mine())
+
+
+def test_modules_of_a_wired_package_are_wired(
+    container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "somebodys_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "part.py").write_text(
+        "from dependency_injector.wiring import Provide, inject\nfrom app_container import Container\n"
+        + ASKING["a default"]
+    )
+    for name in [name for name in sys.modules if name.startswith("tests.") and name != __name__]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("somebodys_package.part")
+    try:
+        with pytest.raises(NotWiredError, match="somebodys_package"):
+            check_wired(container)
+        container.wire(packages=["somebodys_package"])
+        check_wired(container)
+    finally:
+        container.unwire()
+        del sys.modules["somebodys_package.part"], sys.modules["somebodys_package"]
+
+
+def test_strange_things_among_the_modules_are_left_alone(
+    module: ModuleType, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Lazy:
+        @property  # type: ignore[misc]  # as proxies have it
+        def __class__(self) -> type:
+            raise RuntimeError("looked at too early")
+
+    module.__dict__["lazy"] = Lazy()
+    monkeypatch.setitem(sys.modules, "blocked", None)  # Python's way to forbid an import
+    monkeypatch.setitem(sys.modules, "replaced", object())
+    check_wired(container)
