@@ -33,11 +33,11 @@ def test_celery_tasks_receive_it(wired: Container, name: str) -> None:
     app.conf.task_always_eager = True
     setup(app, wired)
 
-    @app.task(name="plain")
+    @app.task(name="plain", shared=False)
     def plain() -> object:
         return ASK[name]()
 
-    @async_task(app, name="coroutine")
+    @async_task(app, name="coroutine", shared=False)
     async def coroutine() -> object:
         return ASK[name]()
 
