@@ -100,6 +100,13 @@ class NoRunningLoopError(AppContainerError, RuntimeError):
         )
 
 
+class EndingLoopError(AppContainerError, RuntimeError):
+    """An async driver was asked for on an event loop that is being closed."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(f"{provider} was asked for on an event loop that is being closed; end its tasks before it")
+
+
 class ForeignLoopError(AppContainerError, RuntimeError):
     """An async driver that was kept from one event loop was used on another, where it would hang."""
 

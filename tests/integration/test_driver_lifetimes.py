@@ -77,14 +77,17 @@ def test_a_thousand_loops_open_and_close_a_thousand_drivers_and_leave_nothing(
 
 
 def test_a_driver_of_a_process_is_its_own_however_the_process_is_started(
-    container: Container, neo4j_server: Server, connections_opened: Callable[[], int]
+    container: Container,
+    environment: dict[str, str],
+    neo4j_server: Server,
+    connections_opened: Callable[[], int],
 ) -> None:
     driver = container.sync_driver()
     with driver.session() as session, session.begin_transaction() as transaction:
         transaction.run("RETURN 1").consume()
         for method in ("fork", "spawn", "forkserver"):
             context: Any = multiprocessing.get_context(method)
-            process = context.Process(target=query_in_a_child)
+            process = context.Process(target=query_in_a_child, args=(environment,))
             process.start()
             process.join(60)
             assert process.exitcode == 0, method
@@ -100,7 +103,8 @@ def test_a_driver_of_a_process_is_its_own_however_the_process_is_started(
     neo4j_server.until_no_connection_is_left()
 
 
-def query_in_a_child() -> None:
+def query_in_a_child(environment: dict[str, str]) -> None:
+    os.environ.update(environment)  # a fork server has those of its own start
     container = create_container()
     container.sync_driver().verify_connectivity()
     container.shutdown_resources()

@@ -18,7 +18,7 @@ import pytest
 from dependency_injector import providers
 from dependency_injector.wiring import Provide, inject
 
-from app_container.errors import NoRunningLoopError
+from app_container.errors import EndingLoopError, NoRunningLoopError
 from app_container.lifetimes import LoopLocalResource
 from tests.support.things import AsyncThing, Holder, Thing
 
@@ -73,6 +73,47 @@ def test_a_loop_closed_without_finalising_generators_closes_its_value(holder: An
     assert thing.closed == 0
     loop.close()
     assert thing.closed == 1
+
+
+def test_a_task_that_asks_while_its_loop_is_closed_is_refused(holder: Any) -> None:
+    loop = asyncio.new_event_loop()
+    refused: list[str] = []
+
+    async def ask_again() -> None:
+        holder.per_loop()
+        while not refused:
+            await asyncio.sleep(0)
+            try:
+                holder.per_loop()
+            except EndingLoopError as error:
+                refused.append(str(error))
+
+    async def main() -> Any:
+        task = asyncio.create_task(ask_again())
+        await asyncio.sleep(0)
+        return holder.per_loop(), task
+
+    thing, task = loop.run_until_complete(main())
+    loop.close()
+    assert thing.closed == 1
+    assert refused == ["AsyncThing was asked for on an event loop that is being closed; end its tasks before it"]
+    assert task.done()
+
+
+def test_a_loop_is_closed_while_another_runs_in_the_thread(holder: Any) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def ask() -> Any:
+        return holder.per_loop()
+
+    thing = loop.run_until_complete(ask())
+
+    async def main() -> None:
+        loop.close()
+
+    asyncio.run(main())
+    assert thing.closed == 1
+    assert loop.is_closed()
 
 
 def test_shutdown_can_be_awaited_and_the_loop_used_again(holder: Any) -> None:
@@ -180,7 +221,7 @@ def test_without_a_loop_the_error_says_what_to_do(holder: Any) -> None:
 
 
 def test_a_value_that_does_not_close_is_abandoned(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setattr("app_container.lifetimes.CLOSE_TIMEOUT", 0.05)
+    monkeypatch.setattr("app_container.loop_local.CLOSE_TIMEOUT", 0.05)
 
     class Stuck:
         async def close(self) -> None:

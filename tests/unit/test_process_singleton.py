@@ -196,12 +196,16 @@ import asyncio, threading
 from app_container.lifetimes import LoopLocalResource, ProcessSingleton
 
 class Thing:
-    def __init__(self, name): self.name = name
-    def close(self): print("closed", self.name)
+    def __init__(self, name, *made_from): self.name = name
+    def close(self):
+        if self.name == "fails": raise ValueError("cannot be closed")
+        print("closed", self.name)
 
-first, second = ProcessSingleton(Thing, "first"), ProcessSingleton(Thing, "second")
+first = ProcessSingleton(Thing, "first")
+second = ProcessSingleton(Thing, "second", first)
+fails = ProcessSingleton(Thing, "fails")
 per_loop = LoopLocalResource(Thing, "on a loop")
-first(), second()
+second(), fails()
 
 async def ask(): return per_loop()
 loop = asyncio.new_event_loop()
@@ -215,4 +219,5 @@ asyncio.run_coroutine_threadsafe(ask(), running).result(10).name = "on a running
     lines = done.stdout.splitlines()
     assert lines[:2] == ["closed second", "closed first"]
     assert sorted(lines[2:]) == ["closed on a loop", "closed on a running loop"]
-    assert done.stderr == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.endswith("did not close: ValueError: cannot be closed\n")
