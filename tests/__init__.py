@@ -1,3 +1,6 @@
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
+
+SETTINGS = ("NEO4J_", "LIGHTRAG_", "CELERY_", "WORKER_LOOP_", "APP_CONTAINER_", "OPENAI_", "PREFECT_")
+"""How the names of environment variables begin that would change what is tested."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import PROJECT
+from tests import PROJECT, SETTINGS
 
 pytest_plugins = [
     "tests.support.servers",
@@ -29,7 +29,7 @@ def pytest_report_header() -> str:
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every test works in a folder of its own, with the project's config.yaml and no settings from outside."""
     for name in list(os.environ):
-        if name.startswith(("NEO4J_", "LIGHTRAG_", "CELERY_", "WORKER_LOOP_", "APP_CONTAINER_", "OPENAI_")):
+        if name.startswith(SETTINGS):
             monkeypatch.delenv(name)
     monkeypatch.setenv("APP_CONTAINER_CONFIG", str(PROJECT / "config.yaml"))
     monkeypatch.chdir(tmp_path)

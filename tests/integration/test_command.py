@@ -8,7 +8,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,9 @@ import pytest
 from tests import PROJECT
 from tests.support.models import config_with_model
 from tests.support.openai_server import OpenAIServer, config_with_openai
+from tests.support.schema import COMMAND
 from tests.support.servers import Server, forget_workspace
 from tests.support.workers import StartWorker
-
-COMMAND = str(Path(sys.executable).parent / "lightrag-neo4j")
 
 
 def run(*arguments: str, code: int = 0) -> str:

@@ -15,7 +15,8 @@ import psutil
 import pytest
 from neo4j import GraphDatabase
 
-from tests.integration.test_command import COMMAND, run, run_json
+from tests.integration.test_command import run, run_json
+from tests.support.schema import COMMAND
 from wiring.local_neo4j import LocalNeo4j
 from wiring.process_file import ProcessFile
 

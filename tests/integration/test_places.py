@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from app_container import create_container
-from tests import PROJECT
+from tests import PROJECT, SETTINGS
 from tests.support import places_table
 from tests.support.place_processes import PREFECT_OFFLINE, TIMEOUT, Kernel, PlaceProcess
 from tests.support.places import ASYNC, BRIDGED, LOG, SYNC, DriverLog, Place, Visit, shown, visiting
@@ -48,7 +48,7 @@ def seen(neo4j_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     folder = tmp_path_factory.mktemp("places")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as running:
         for name in list(os.environ):
-            if name.startswith(("NEO4J_", "LIGHTRAG_", "CELERY_", "WORKER_LOOP_", "PREFECT_")):
+            if name.startswith(SETTINGS):
                 patch.delenv(name)
         patch.setenv("APP_CONTAINER_CONFIG", str(PROJECT / "config.yaml"))
         patch.setenv("LIGHTRAG_WORKING_DIR", str(folder / "rag"))

@@ -16,7 +16,6 @@ from lightrag.kg.neo4j_impl import Neo4JStorage
 from neo4j import GraphDatabase, ManagedTransaction
 
 from app_container import Container, create_container
-from tests.integration.test_schema import COMMAND, ONE, constraints, initialize, run
 from tests.support.duplicates import (
     LIMITS,
     chain,
@@ -31,6 +30,7 @@ from tests.support.duplicates import (
     whole_graph,
     with_upstream,
 )
+from tests.support.schema import COMMAND, ONE, constraints, initialize, run
 from tests.support.servers import Server, forget_workspace
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.repair import RepairError, repair
@@ -309,28 +309,60 @@ def test_duplicates_that_keep_coming_end_it_with_what_to_do(
     assert neo4j_server.query(f"MATCH (n:`{workspace}`) RETURN count(n) AS n") == [{"n": 2}]
 
 
-@pytest.mark.parametrize(
-    "held",
-    [
-        "MATCH (n:`{}` {{entity_id: 'E4'}}) SET n.held = true",
-        # The commit of the merge of E3 waits for this one, which hangs on a neighbour.
-        "MATCH (:`{}` {{entity_id: 'E4', created_at: 3}})-[r]->() SET r.held = true",
-    ],
-)
-def test_a_lock_that_is_not_given_back_ends_it_with_one_line(
-    neo4j_server: Server, workspace: str, outside: str, monkeypatch: pytest.MonkeyPatch, held: str
-) -> None:
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> Container:
     monkeypatch.setattr("wiring.lightrag.repair.TIMEOUT", 1.0)
     monkeypatch.setenv("NEO4J_MAX_TRANSACTION_RETRY_TIME", "1")
+    return create_container()
+
+
+def test_an_entity_that_cannot_be_merged_keeps_no_other_back(
+    neo4j_server: Server, workspace: str, outside: str, impatient: Container
+) -> None:
     chain(neo4j_server, workspace, outside)
-    container = create_container()
-    with open_transaction(neo4j_server, held.format(workspace)), pytest.raises(RepairError) as raised:
-        repair(container)
-    container.shutdown_resources()
+    held = f"MATCH (n:`{workspace}` {{entity_id: 'E4'}}) SET n.held = true"  # and its neighbours cannot be, either
+    with open_transaction(neo4j_server, held), pytest.raises(RepairError) as raised:
+        repair(impatient)
+    line = str(raised.value)
+    assert line.startswith(f"entity 'E3', and 2 more of workspace '{workspace}' could not be merged, the others were: ")
+    assert line.endswith("; see why, then run it again")
+    assert "\n" not in line
+    left = (
+        f"MATCH (n:`{workspace}`) WITH n.entity_id AS name, count(*) AS nodes WHERE nodes > 1 RETURN name ORDER BY name"
+    )
+    assert [row["name"] for row in neo4j_server.query(left)] == ["E3", "E4", "E5"]
+    assert constraints(neo4j_server, workspace) == []
+    assert [merged.entity for merged in repair(impatient).merged] == ["E3", "E4", "E5"]
+
+
+def test_a_commit_that_waits_for_ever_ends_it_with_one_line_and_leaves_the_containers_driver(
+    neo4j_server: Server, workspace: str, outside: str, impatient: Container
+) -> None:
+    chain(neo4j_server, workspace, outside)
+    impatient.sync_driver().verify_connectivity()
+    # The commit of the merge of E3 waits for this one, which hangs on a neighbour.
+    held = f"MATCH (:`{workspace}` {{entity_id: 'E4', created_at: 3}})-[r]->() SET r.held = true"
+    with open_transaction(neo4j_server, held), pytest.raises(RepairError) as raised:
+        repair(impatient)
     line = str(raised.value)
     assert line.startswith(f"the repair of workspace '{workspace}' stopped: ")
     assert line.endswith("; what was merged stays merged, run it again")
     assert "\n" not in line
+    impatient.sync_driver().verify_connectivity()
+    impatient.shutdown_resources()
+
+
+def test_names_of_another_type_are_other_entities(container: Container, neo4j_server: Server, workspace: str) -> None:
+    neo4j_server.query(
+        f"CREATE (a:`{workspace}` {{entity_id: 'A'}}), (b:`{workspace}` {{entity_id: 'A'}}), "
+        f"(one:`{workspace}` {{entity_id: 1}}), (text:`{workspace}` {{entity_id: '1'}}), "
+        f"(list:`{workspace}` {{entity_id: [1, 2]}}), "
+        "(a)-[:DIRECTED {source_id: 'c1'}]->(one), (b)-[:DIRECTED {source_id: 'c2'}]->(text), (b)-[:DIRECTED]->(list)"
+    )
+    assert [merged.entity for merged in repair(container).merged] == ["A"]
+    _, relations = graph_of(neo4j_server, workspace)
+    found = sorted((repr(b), properties.get("source_id")) for _, _, b, properties in relations)
+    assert found == [("'1'", "c2"), ("1", "c1"), ("[1, 2]", None)]
 
 
 def test_a_server_that_is_down_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

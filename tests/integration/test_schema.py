@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from lightrag.kg.shared_storage import initialize_share_data
-from neo4j import GraphDatabase
 
 from app_container import AppContainerError, Container
 from tests import PROJECT
-from tests.integration.test_worker import failing_start
-from tests.support.duplicates import whole_graph
+from tests.support.duplicates import open_transaction, whole_graph
+from tests.support.schema import ONE, constraints, initialize, plain_indexes, run
 from tests.support.servers import Server, forget_workspace
 from tests.support.workers import StartWorker
-from wiring.lightrag import register_storages, schema
+from wiring.lightrag import schema
 from wiring.lightrag.processes import prepare_graph
 from wiring.lightrag.schema import DuplicateEntitiesError
 
-COMMAND = str(Path(sys.executable).parent / "lightrag-neo4j")
 TIMEOUT = 60.0
-
-
-def constraints(server: Server, workspace: str) -> list[tuple[str, list[str]]]:
-    query = (
-        "SHOW CONSTRAINTS YIELD type, labelsOrTypes, properties WHERE labelsOrTypes = [$label] RETURN type, properties"
-    )
-    return [(row["type"], row["properties"]) for row in server.query(query, label=workspace)]
-
-
-def plain_indexes(server: Server, workspace: str) -> list[str]:
-    query = (
-        "SHOW RANGE INDEXES YIELD name, labelsOrTypes, owningConstraint "
-        "WHERE labelsOrTypes = [$label] AND owningConstraint IS NULL RETURN name"
-    )
-    return [row["name"] for row in server.query(query, label=workspace)]
-
-
-ONE = [("UNIQUENESS", ["entity_id"])]
-
-
-def initialize(container: Container, workspace: str, *, times: int = 1) -> None:
-    initialize_share_data()  # what LightRAG's constructor does for its storages
-    register_storages(container)
-    from wiring.lightrag.storages import Neo4JHybridStorage
-
-    async def main() -> None:
-        storages = [Neo4JHybridStorage("graph", {}, None, workspace=workspace) for _ in range(times)]
-        await asyncio.gather(*(storage.initialize() for storage in storages))
-
-    container.worker_loop().run(main(), timeout=60)
 
 
 def test_an_entity_can_be_there_only_once(container: Container, neo4j_server: Server, workspace: str) -> None:
@@ -190,16 +155,11 @@ def test_a_storage_refuses_entities_that_are_there_twice(
     assert str(raised.value) == told(label, command, "two\nlines")
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    return done.returncode, done.stderr or done.stdout
-
-
 def test_a_worker_does_not_start_and_names_the_command_that_helps(
     start_worker: StartWorker, neo4j_server: Server, workspace: str
 ) -> None:
     twice(neo4j_server, workspace)
-    line = failing_start(start_worker("--concurrency", "1"))
+    line = start_worker("--concurrency", "1").failing_start()
     assert line == told(workspace, "lightrag-neo4j repair")
     neo4j_server.until_no_connection_is_left()
     before = whole_graph(neo4j_server)
@@ -238,14 +198,10 @@ def test_a_start_does_not_wait_for_ever(
     container: Container, neo4j_server: Server, workspace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schema, "TIMEOUT", 1.0)
-    auth = (neo4j_server.username, neo4j_server.password)
-    with (
-        GraphDatabase.driver(neo4j_server.uri, auth=auth) as driver,
-        driver.session() as session,
-        session.begin_transaction(timeout=60.0) as transaction,
-    ):
-        transaction.run(f"CREATE (:`{workspace}` {{entity_id: 'a'}})").consume()
+    with open_transaction(neo4j_server, f"CREATE (:`{workspace}` {{entity_id: 'a'}})"):
         with pytest.raises(AppContainerError, match=rf"took more than 1 s for the constraint on .*'{workspace}'"):
             prepare_graph(container.settings())
-        transaction.rollback()
+        with pytest.raises(AppContainerError, match=rf"took more than 1 s for the constraint on .*'{workspace}'"):
+            initialize(container, workspace)
+    container.shutdown_resources()
     neo4j_server.until_no_connection_is_left()

@@ -131,11 +131,6 @@ def empty(server: Server, subjects: Subjects) -> None:
         server.query(f"MATCH (n:`{workspace}`) DETACH DELETE n")
 
 
-def until_searchable(server: Server) -> None:
-    """Full-text indexes follow the graph after a while; wait until they have."""
-    server.query("CALL db.index.fulltext.awaitEventuallyConsistentIndexRefresh()")
-
-
 def assert_agree(answers: dict[str, list[Any]], calls: list[Call]) -> None:
     for form, ours in answers.items():
         for call, our, their in zip(calls, ours, answers["upstream"], strict=True):
@@ -190,7 +185,7 @@ def test_the_same_changes_make_the_same_graph(
     changes = [*building(graph, batch=batch), *data.draw(graphs.operations(graph), label="changes")]
     empty(neo4j_server, apart)
     assert_agree({form: subject.ask_comparable(changes) for form, subject in apart.items()}, changes)
-    until_searchable(neo4j_server)
+    neo4j_server.until_searchable()
     asked = about(graph)
     assert_agree({form: subject.ask_comparable(asked) for form, subject in apart.items()}, asked)
 
@@ -202,7 +197,7 @@ def test_the_same_data_gives_the_same_answers_in_the_same_order(
 ) -> None:
     empty(neo4j_server, together)
     [*together.values()][builder].ask(building(graph, batch=batch))
-    until_searchable(neo4j_server)
+    neo4j_server.until_searchable()
     asked = about(graph)
     assert_agree({form: [exactly(one) for one in subject.ask(asked)] for form, subject in together.items()}, asked)
 
@@ -236,7 +231,7 @@ def test_every_public_method_is_compared_also_after_an_end_and_a_new_beginning(
     ]
     for changes in ([*calls, *left], [Call("drop"), *building(EVERYTHING, batch=True)]):
         assert_agree({form: subject.ask_comparable(changes) for form, subject in apart.items()}, changes)
-        until_searchable(neo4j_server)
+        neo4j_server.until_searchable()
         asked = about(EVERYTHING)
         assert_agree({form: subject.ask_comparable(asked) for form, subject in apart.items()}, asked)
         calls += [*changes, *asked]

@@ -12,7 +12,7 @@ from celery import Celery
 
 from tests.support.models import config_with_model
 from tests.support.servers import Server, forget_workspace
-from tests.support.workers import StartWorker, WorkerProcess, call, doc_status, insert
+from tests.support.workers import StartWorker, call, doc_status, insert
 from wiring.runner import Document
 
 
@@ -127,13 +127,6 @@ def test_workspaces_are_apart(start_worker: StartWorker, neo4j_server: Server, w
         forget_workspace(neo4j_server, other)
 
 
-def failing_start(worker: WorkerProcess) -> str:
-    assert worker.process.wait(60) == 1
-    assert "Traceback" not in worker.log
-    lines = [line for line in worker.log.splitlines() if "SecurityWarning" not in line]
-    return lines[-1]
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -151,7 +144,7 @@ def failing_start(worker: WorkerProcess) -> str:
 def test_a_worker_that_cannot_work_does_not_start(
     start_worker: StartWorker, change: dict[str, str], expected: str
 ) -> None:
-    line = failing_start(start_worker(**change))
+    line = start_worker(**change).failing_start()
     assert expected in line
     assert "wrong-password" not in line
 
@@ -161,7 +154,7 @@ def test_a_second_worker_on_the_same_files_does_not_start(start_worker: StartWor
     first.until_ready()
     second_folder = tmp_path / "second"
     second_folder.mkdir()
-    line = failing_start(start_worker("--concurrency", "1", CELERY_DATA_DIR=str(second_folder)))
+    line = start_worker("--concurrency", "1", CELERY_DATA_DIR=str(second_folder)).failing_start()
     assert f"is in use by process {first.process.pid} or one it started, and its files would lose what a" in line
 
 
@@ -184,7 +177,7 @@ def count(driver=Provide[Container.sync_driver]): return driver
 def test_a_worker_with_functions_that_were_never_wired_does_not_start(start_worker: StartWorker) -> None:
     Path("not_wired.py").write_text(NOT_WIRED)
     Path("forgotten.py").write_text(NOT_WIRED.partition("import forgotten")[0] + NOT_WIRED.partition("@app.task\n")[2])
-    line = failing_start(start_worker("--concurrency", "1", app="not_wired"))
+    line = start_worker("--concurrency", "1", app="not_wired").failing_start()
     assert line == (
         "not wired to the container: not_wired (count asks for injection), forgotten (count asks for injection); call "
         "create_container(wire=['not_wired', 'forgotten']) or container.wire(modules=['not_wired', 'forgotten']) "

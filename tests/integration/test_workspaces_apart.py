@@ -52,11 +52,6 @@ async def initialize_upstream(workspace: str) -> None:
     await before.finalize()
 
 
-def until_searchable(server: Server) -> None:
-    server.query("CALL db.awaitIndexes(60)")
-    server.query("CALL db.index.fulltext.awaitEventuallyConsistentIndexRefresh()")
-
-
 def fulltext_indexes(server: Server, workspace: str) -> list[str]:
     query = "SHOW FULLTEXT INDEXES YIELD name, labelsOrTypes WHERE labelsOrTypes = [$label] RETURN name ORDER BY name"
     return [row["name"] for row in server.query(query, label=workspace)]
@@ -94,7 +89,7 @@ def test_no_method_shows_another_workspace(
     run(initialize())
     for name, made in makers.items():
         run(ask(made, building(graphs[name], batch=True)))
-    until_searchable(neo4j_server)
+    neo4j_server.until_searchable()
     for name, mark in marks.items():
         for kind, made in storages[name].items():
             assert seen(made) == {mark}, (name, kind)
@@ -109,7 +104,7 @@ def test_no_method_shows_another_workspace(
 
     first = makers[names[0]]
     run(ask(first, building(graphs[names[0]], batch=False)))
-    until_searchable(neo4j_server)
+    neo4j_server.until_searchable()
     assert seen(first) == {marks[names[0]]}
     assert nodes_of(neo4j_server, names) == {names[0]: 3}
 
@@ -132,7 +127,7 @@ def search(run: Run, server: Server, made: Any) -> list[str]:
     """Search for words in an order in which only a full-text index finds them."""
     run(made.initialize())
     run(made.upsert_node("apple pear", {"entity_id": "apple pear"}))
-    until_searchable(server)
+    server.until_searchable()
     found: list[str] = run(made.search_labels("pear apple"))
     return found
 

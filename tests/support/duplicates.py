@@ -55,7 +55,7 @@ def _by_text(row: list[Any]) -> str:
     return repr([sorted(part.items()) if isinstance(part, dict) else part for part in row])
 
 
-def until_somebody_waits(server: Server, seconds: float = 30.0) -> None:
+def until_somebody_waits(server: Server, seconds: float = 90.0) -> None:
     """Until a transaction waits for a lock."""
     deadline = time.monotonic() + seconds
     while not server.query("SHOW TRANSACTIONS YIELD status WHERE status STARTS WITH 'Blocked' RETURN status"):
@@ -66,8 +66,9 @@ def until_somebody_waits(server: Server, seconds: float = 30.0) -> None:
 def entities_with_all_that_may_hang_on_them(server: Server, workspace: str, outside: str) -> None:
     """Entities twice, with all that may hang on them."""
     server.query(
-        f"""CREATE (a1:`{workspace}`:Old {{entity_id: 'A', entity_type: 'UNKNOWN', description: 'one<SEP>both',
-            source_id: 'c1<SEP>c2', file_path: 'x.md', created_at: 10, truncate: '', mine: [1, 2]}}),
+        f"""CREATE (a1:`{workspace}`:`Old \\u005cu0060` {{entity_id: 'A', entity_type: 'UNKNOWN',
+            description: 'one<SEP>both', source_id: 'c1<SEP>c2', file_path: 'x.md', created_at: 10,
+            truncate: '', mine: [1, 2]}}),
         (a2:`{workspace}`:New {{entity_id: 'A', entity_type: 'person', description: 'both<SEP>two',
             source_id: 'c2<SEP>c3', file_path: 'y.md', created_at: 30, truncate: '', note: 'newest'}}),
         (a3:`{workspace}` {{entity_id: 'A', source_id: 'c4', created_at: 20, note: 'older'}}),
@@ -87,7 +88,7 @@ def entities_with_all_that_may_hang_on_them(server: Server, workspace: str, outs
         (a1)-[:KNOWS {{since: date('2020-02-02')}}]->(b1), (a2)<-[:KNOWS {{since: date('2020-02-02')}}]-(b2),
         (d1)-[:MENTIONS {{p: 1}}]->(a1), (d1)-[:MENTIONS {{p: 1}}]->(a2), (d1)-[:MENTIONS {{p: 2}}]->(a3),
         (d1)-[:TWICE]->(a2), (d1)-[:TWICE]->(a2), (d1)-[:TWICE]->(a3),
-        (a2)-[:`odd ``type`` é`]->(d2), (a3)-[:DIRECTED]->(d2)"""
+        (a2)-[:`odd ``type`` é \\u005cu0041`]->(d2), (a3)-[:DIRECTED]->(d2)"""
     )
 
 
@@ -96,7 +97,7 @@ MADE: tuple[list[Any], list[Any]] = (
         [[], {"entity_id": "B", "created_at": 2}],
         [[], {"entity_id": "C"}],
         [
-            ["New", "Old"],
+            ["New", "Old \\u0060"],
             {
                 "entity_id": "A", "entity_type": "person", "description": "one<SEP>both<SEP>two", "created_at": 30,
                 "source_id": "c1<SEP>c2<SEP>c4<SEP>c3<SEP>c5", "file_path": "x.md<SEP>y.md<SEP>z.md", "truncate": "",
@@ -123,7 +124,7 @@ def merged_with_all_that_hung_on_them(outside: str) -> tuple[list[Any], list[Any
         ["A", "DIRECTED", "A", {}],  # to the node outside, whose name does not make it an entity
         ["A", "KNOWS", "B", {"since": since}],
         ["A", "SAME_AS", "A", {"by": "me"}],
-        ["A", "odd `type` é", "A", {}],
+        ["A", "odd `type` é \\u0041", "A", {}],
         ["B", "KNOWS", "A", {"since": since}],
         [f"{outside}1", "MENTIONS", "A", {"p": 1}],
         [f"{outside}1", "MENTIONS", "A", {"p": 2}],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
@@ -11,14 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
 
 from tests import PROJECT
+from tests.support.families import end_family
 from tests.support.places import LOG, DriverLog
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 
 PREFECT_OFFLINE = {
     "DO_NOT_TRACK": "1",
@@ -61,13 +60,7 @@ class PlaceProcess:
 
     def kill(self) -> None:
         """End it and all it started, if it still runs."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.process.pid)
-            family = [process, *process.children(recursive=True)]
-            for member in family:
-                member.kill()
-            psutil.wait_procs(family, 10.0)
-        self.process.wait(10.0)
+        end_family(self.process)
 
 
 class Kernel:
@@ -75,7 +68,7 @@ class Kernel:
 
     def __init__(self, folder: Path) -> None:
         self.log = DriverLog(folder / "kernel.drivers")
-        self._manager = KernelManager(connection_file=str(folder / "kernel.json"))
+        self._manager = KernelManager(connection_file=str(folder / "kernel.json"), shutdown_wait_time=TIMEOUT)
         environment = os.environ | {LOG: str(self.log.file), "PYTHONPATH": str(PROJECT), "IPYTHONDIR": str(folder)}
         self._manager.start_kernel(env=environment, cwd=str(folder))
         self._client: BlockingKernelClient = self._manager.client()

@@ -51,6 +51,11 @@ class Server:
         rows = self.query("CALL dbms.listConnections() YIELD connectionId")
         return max(int(row["connectionId"].rpartition("-")[2]) for row in rows)
 
+    def until_searchable(self) -> None:
+        """Full-text indexes follow the graph after a while; wait until they have."""
+        self.query("CALL db.awaitIndexes(60)")
+        self.query("CALL db.index.fulltext.awaitEventuallyConsistentIndexRefresh()")
+
     def until_no_connection_is_left(self, seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds
         while left := self.our_connections():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -14,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from tests import PROJECT
+from tests.support.families import end_family
 from wiring.runner import Document, InWorkers, Outcome, find_workers
 
 START_TIMEOUT = 90.0
@@ -57,14 +56,15 @@ class WorkerProcess:
         return self.process.wait(timeout)
 
     def kill(self) -> None:
-        """End it and all it started at once, if it still runs: a warm shutdown takes Celery some seconds."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process = psutil.Process(self.process.pid)
-            family = [process, *process.children(recursive=True)]
-            for member in family:
-                member.kill()
-            psutil.wait_procs(family, 10.0)
-        self.process.wait(10.0)
+        """End it at once: a warm shutdown takes Celery some seconds."""
+        end_family(self.process)
+
+    def failing_start(self) -> str:
+        """Wait until it has refused to start; returns the line that says why."""
+        assert self.process.wait(60) == 1
+        assert "Traceback" not in self.log
+        lines = [line for line in self.log.splitlines() if "SecurityWarning" not in line]
+        return lines[-1]
 
     def drivers(self, what: str) -> list[int]:
         """The processes that opened or closed a driver, once for each time."""

@@ -139,6 +139,7 @@ def test_ctrl_c_closes_it(body: str, interrupts: int, tmp_path: Path) -> None:
     try:
         deadline = time.monotonic() + 30
         while "ready" not in output.read_text():
+            assert process.poll() is None, output.read_text()
             assert time.monotonic() < deadline
             time.sleep(0.02)
         for _ in range(interrupts):  # the first one cancels the main task, which only an await can notice

@@ -29,7 +29,7 @@ async def find_index(driver: OpensSessions, database: str | None, label: str) ->
     query = (
         "SHOW FULLTEXT INDEXES YIELD name, state, labelsOrTypes, properties "
         "WHERE labelsOrTypes = [$label] AND properties = ['entity_id'] AND name <> $no_workspaces "
-        "RETURN name, state <> 'FAILED' AS usable"
+        "RETURN name, state <> 'FAILED' AS usable ORDER BY usable DESC, name"
     )
     rows = await _rows(driver, database, query, label=label, no_workspaces=_NO_WORKSPACES)
     return FoundIndex(**rows[0]) if rows else None

@@ -34,7 +34,7 @@ class _Relation:
     type: str
     start: str
     end: str
-    other: str | None  # the name of the entity at the other end; None if that is no entity of the workspace
+    other: Any  # the name of the entity at the other end; None if that is no entity of the workspace
 
     @property
     def is_lightrags(self) -> bool:
@@ -50,10 +50,10 @@ class EntityMerge:
         self._name = name
         self._rules = rules
         self._ids: set[str] = set()
-        self._to = ""
+        self._kept = ""
 
-    def run(self, done: set[str]) -> Merged | None:
-        """Merge; relations to entities of ``done`` are not counted."""
+    def run(self, counted: set[str]) -> Merged | None:
+        """Merge; relations to entities of ``counted`` were counted with these, and are not again."""
         copies = f"MATCH (n:{quoted(self._label)} {{entity_id: $name}})"
         # Setting nothing takes the lock and leaves no trace. The neighbours' as well: left alone, the server takes them
         # with the commit, which cannot time out. In a deadlock with a worker, either tries again.
@@ -65,23 +65,22 @@ class EntityMerge:
             return None
         nodes.sort(key=lambda node: _age(node["properties"], node["id"]))
         self._ids = {node["id"] for node in nodes}
-        self._to = min(self._ids, key=_in_order)
+        self._kept = min(self._ids, key=_in_order)
 
-        dropped, pairs = self._relations()
+        dropped, groups = self._relations()
         count = len(dropped) + sum(
-            self._move(pairs[start : start + PAGE], done) for start in range(0, len(pairs), PAGE)
+            self._move(groups[start : start + PAGE], counted) for start in range(0, len(groups), PAGE)
         )
-        sources = [
-            {key: value for key, value in found.items() if key in ("source_id", "file_path")}
-            for found in self._properties_of(dropped).values()
-        ]
+        found = self._properties_of(dropped)
+        dropped.sort(key=lambda relation: _age(found[relation.id], relation.id))
+        sources = [{key: found[relation.id].get(key) for key in ("source_id", "file_path")} for relation in dropped]
         self._delete(dropped)
         # Not DETACH: a relation that was made meanwhile must stop this instead of being lost. And before the rest, for
         # the labels and properties may be under constraints of their own.
-        self._query("MATCH (n) WHERE elementId(n) IN $ids DELETE n", ids=sorted(self._ids - {self._to}))
+        self._query("MATCH (n) WHERE elementId(n) IN $ids DELETE n", ids=sorted(self._ids - {self._kept}))
         labels = "".join(f":{quoted(label)}" for label in sorted({label for node in nodes for label in node["labels"]}))
         properties = self._rules.node([node["properties"] for node in nodes], sources)
-        self._query(f"MATCH (n) WHERE elementId(n) = $to SET n += $set SET n{labels}", to=self._to, set=properties)
+        self._query(f"MATCH (n) WHERE elementId(n) = $to SET n += $set SET n{labels}", to=self._kept, set=properties)
         return Merged(str(self._name), len(nodes), count)
 
     def _relations(self) -> tuple[list[_Relation], list[list[_Relation]]]:
@@ -91,43 +90,45 @@ class EntityMerge:
         self._query(f"{match} {_lock('r')}", ids=ids)
         rows = self._query(
             f"{match} RETURN DISTINCT elementId(r) AS id, type(r) AS type, elementId(startNode(r)) AS start, "
-            f"elementId(endNode(r)) AS end, CASE WHEN m:{quoted(self._label)} THEN toString(m.entity_id) END AS other",
+            f"elementId(endNode(r)) AS end, CASE WHEN m:{quoted(self._label)} THEN m.entity_id END AS other",
             ids=ids,
         )
-        dropped, pairs = [], defaultdict(list)
+        dropped, groups = [], defaultdict(list)
         for relation in (_Relation(**row) for row in rows):
             outside = {relation.start, relation.end} - self._ids
             if relation.type == _RELATION and not outside and relation.start != relation.end:
                 dropped.append(relation)
                 continue
-            other = (True, relation.other) if relation.other is not None else (False, *outside)
-            leaves = relation.is_lightrags or relation.start in self._ids
-            pairs[relation.type, other, leaves].append(relation)
-        return dropped, list(pairs.values())
+            # 1 and '1' are two names, and a name may be a list.
+            named = relation.other is not None
+            other_end = ("entity", type(relation.other), repr(relation.other)) if named else ("node", *outside)
+            outgoing = relation.is_lightrags or relation.start in self._ids
+            groups[relation.type, other_end, outgoing].append(relation)
+        return dropped, list(groups.values())
 
-    def _move(self, pairs: list[list[_Relation]], done: set[str]) -> int:
+    def _move(self, groups: list[list[_Relation]], counted: set[str]) -> int:
         """Give them to the node that stays; returns how many became part of others."""
-        found = self._properties_of(relation for pair in pairs if len(pair) > 1 for relation in pair)
+        found = self._properties_of(relation for group in groups if len(group) > 1 for relation in group)
         moved: dict[str, list[Properties]] = defaultdict(list)
         gone: list[_Relation] = []
         count = 0
-        for pair in pairs:
-            pair.sort(key=lambda relation: _age(found.get(relation.id, {}), relation.id))
-            keep, changes = pair[:1], Properties()
-            if len(pair) > 1 and pair[0].is_lightrags:
-                changes = self._rules.relation([found[relation.id] for relation in pair])
-            elif len(pair) > 1:
-                keep = _distinct(pair, found)
+        for group in groups:
+            group.sort(key=lambda relation: _age(found.get(relation.id, {}), relation.id))
+            keep, changes = group[:1], Properties()
+            if len(group) > 1 and group[0].is_lightrags:
+                changes = self._rules.relation([found[relation.id] for relation in group])
+            elif len(group) > 1:
+                keep = _distinct(group, found)
             # Of a neighbour that is there twice as well, either node will do; its own turn comes.
-            ends = {end for relation in pair for end in (relation.start, relation.end)} - self._ids
-            other = min(ends, key=_in_order, default=self._to)
+            ends = {end for relation in group for end in (relation.start, relation.end)} - self._ids
+            other_end = min(ends, key=_in_order, default=self._kept)
             for relation in keep:
-                start, end = (self._to if end in self._ids else other for end in (relation.start, relation.end))
+                start, end = (self._kept if end in self._ids else other_end for end in (relation.start, relation.end))
                 if changes or (start, end) != (relation.start, relation.end):
                     row = {"id": relation.id, "start": start, "end": end, "changes": changes}
                     moved[relation.type].append(row)
-            gone += [relation for relation in pair if relation not in keep]
-            count += 0 if pair[0].other in done else len(pair) - len(keep)
+            gone += [relation for relation in group if relation not in keep]
+            count += 0 if str(group[0].other) in counted else len(group) - len(keep)
         self._delete(gone)
         for kind, rows in moved.items():
             self._query(

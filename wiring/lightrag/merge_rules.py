@@ -39,6 +39,12 @@ class MergeRules:
 
     def node(self, copies: list[Properties], sources: list[Properties]) -> Properties:
         """One entity of several, oldest first, with the sources of relations that are dropped."""
+        from lightrag.constants import GRAPH_FIELD_SEP, RELATION_NO_EVIDENCE_SOURCE_IDS
+        from lightrag.utils import merge_source_ids
+
+        for found in sources:
+            evidence = merge_source_ids((), [found.get("source_id")])
+            found["source_id"] = GRAPH_FIELD_SEP.join(s for s in evidence if s not in RELATION_NO_EVIDENCE_SOURCE_IDS)
         merged = self._unite([*copies, *sources], "entity")
         types = [str(copy["entity_type"]) for copy in copies if copy.get("entity_type")]
         if types:

@@ -59,7 +59,21 @@ async def ensure_unique_entities(
 
     Raises:
         DuplicateEntitiesError: entities are there twice, from before there was a constraint.
+        AppContainerError: it takes more than ``TIMEOUT``.
     """
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            await _ensure_unique_entities(driver, database, label, configured)
+    except TimeoutError:
+        raise AppContainerError(
+            f"Neo4j took more than {TIMEOUT:.0f} s for the constraint on workspace {label!r}; "
+            "see what holds locks there (SHOW TRANSACTIONS)"
+        ) from None
+
+
+async def _ensure_unique_entities(
+    driver: OpensSessions, database: str | None, label: str, configured: str | None
+) -> None:
     from neo4j.exceptions import Neo4jError
 
     statement = f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{quoted(label)}) REQUIRE n.entity_id IS UNIQUE"
@@ -119,8 +133,12 @@ def check_duplicates(settings: Settings) -> None:
 
 
 def quoted(name: str) -> str:
-    """A label or type as Cypher wants it, whatever is in it."""
-    return f"`{name.replace('`', '``')}`"
+    r"""A label or type as Cypher wants it, whatever is in it.
+
+    Neo4j takes ``\uXXXX`` for a character also between backticks, where ``\u0060`` would end the name.
+    """
+    escaped = name.replace("\\", "\\u005c").replace("`", "``")
+    return f"`{escaped}`"
 
 
 def _with_own_driver(settings: Settings, workspace: str, step: Callable[..., Coroutine[Any, Any, None]]) -> None:
