@@ -59,8 +59,15 @@ class Server:
     def until_no_connection_is_left(self, seconds: float = 10.0) -> None:
         deadline = time.monotonic() + seconds
         while left := self.our_connections():
-            assert time.monotonic() < deadline, f"connections left open: {left}"
+            assert time.monotonic() < deadline, f"connections left open: {left}; {self._seen()}"
             time.sleep(0.1)
+
+    def _seen(self) -> str:
+        """The time, every connection and what it does, to tell who left it."""
+        now = self.query("RETURN toString(datetime()) AS now")[0]["now"]
+        connections = self.query("CALL dbms.listConnections() YIELD connectionId, connectTime, userAgent")
+        running = self.query("SHOW TRANSACTIONS YIELD connectionId, status, currentQuery, elapsedTime")
+        return f"at {now}: {connections}; {running}"
 
 
 @functools.cache
@@ -108,6 +115,21 @@ def workspace(neo4j_server: Server) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex[:12]}"
     yield name
     forget_workspace(neo4j_server, name)
+
+
+@pytest.fixture
+def other(neo4j_server: Server, workspace: str) -> Iterator[str]:
+    """Another workspace, with a name that Cypher takes only in backticks."""
+    name = f"{workspace}-b"
+    yield name
+    forget_workspace(neo4j_server, name)
+
+
+@pytest.fixture
+def outside(neo4j_server: Server, workspace: str) -> Iterator[str]:
+    """A label of nodes that are in no workspace."""
+    yield f"Outside{workspace}"
+    forget_workspace(neo4j_server, f"Outside{workspace}")
 
 
 @pytest.fixture
