@@ -121,14 +121,16 @@ def test_ctrl_c_ends_it_at_once_and_loses_nothing(neo4j_server: Server, monkeypa
     Path("a.md").write_text("Here Ada met Bob.")
     command = [COMMAND, "insert", "a.md", "--config", config_with_model("silent")]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not Path("asked").exists():
-            assert process.poll() is None
-            if time.monotonic() > deadline:
-                process.kill()
-            time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
-        _, printed = process.communicate(timeout=60)
+        try:
+            deadline = time.monotonic() + 60
+            while not Path("asked").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            process.send_signal(signal.SIGINT)
+            _, printed = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "abandoned" not in printed
     assert "Traceback" not in printed

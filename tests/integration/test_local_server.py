@@ -16,6 +16,7 @@ import pytest
 from neo4j import GraphDatabase
 
 from tests.integration.test_command import run, run_json
+from tests.support.families import end_family
 from tests.support.schema import COMMAND
 from wiring.local_neo4j import LocalNeo4j
 from wiring.process_file import ProcessFile
@@ -68,18 +69,21 @@ def test_ctrl_c_in_the_demo_leaves_nothing_running(tmp_path: Path) -> None:
         demo = subprocess.Popen(
             [sys.executable, COMMAND, "demo"], stdout=log, stderr=log, start_new_session=True, env={**os.environ}
         )
-    worker_log = tmp_path / ".lightrag" / "demo" / "worker.log"
-    deadline = time.monotonic() + 240
-    while not (worker_log.exists() and "opened AsyncBoltDriver" in worker_log.read_text(errors="replace")):
-        assert demo.poll() is None, Path("demo.log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    started = psutil.Process(demo.pid).children(recursive=True)
-    assert any("CommunityEntryPoint" in " ".join(process.cmdline()) for process in started)
-    os.killpg(demo.pid, signal.SIGINT)  # what a terminal does
-    assert demo.wait(90) == 130
-    gone, alive = psutil.wait_procs(started, 20)
-    assert (len(gone), alive) == (len(started), [])
+    try:
+        worker_log = tmp_path / ".lightrag" / "demo" / "worker.log"
+        deadline = time.monotonic() + 240
+        while not (worker_log.exists() and "opened AsyncBoltDriver" in worker_log.read_text(errors="replace")):
+            assert demo.poll() is None, Path("demo.log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        started = psutil.Process(demo.pid).children(recursive=True)
+        assert any("CommunityEntryPoint" in " ".join(process.cmdline()) for process in started)
+        os.killpg(demo.pid, signal.SIGINT)  # what a terminal does
+        assert demo.wait(90) == 130
+        gone, alive = psutil.wait_procs(started, 20)
+        assert (len(gone), alive) == (len(started), [])
+    finally:
+        end_family(demo)
     assert "Traceback" not in Path("demo.log").read_text()
 
 
