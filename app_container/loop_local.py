@@ -16,7 +16,7 @@ from dependency_injector import providers
 
 from app_container.errors import EndingLoopError, NoRunningLoopError
 from app_container.loop_connections import cut_connections, open_connections, until_closed, watch_connections
-from app_container.process_singleton import build
+from app_container.process_singleton import build, keep_inherited
 
 T = TypeVar("T")
 _log = logging.getLogger("app_container")
@@ -57,7 +57,7 @@ class LoopLocalResource(providers.ContextLocalResource[T], Generic[T]):
             slot = _Slot(build(self, args, kwargs), loop)
             slots = _slots(loop)
             if self in slots and not slots[self].is_ours:
-                _inherited.append(slots[self])
+                keep_inherited(slots[self])
             slots[self] = slot
         value: T = slot.value
         return value
@@ -172,7 +172,6 @@ async def _close(value: Any) -> None:
 
 
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
-_inherited: list[Any] = []  # keeps a parent's values from being finalised, and so perhaps closed, in a child
 
 
 def _slots(loop: asyncio.AbstractEventLoop) -> dict[LoopLocalResource[Any], _Slot]:

@@ -78,14 +78,19 @@ class ProcessSingleton(providers.Resource[T], Generic[T]):
 
     def _start_empty(self) -> None:
         if self._value is not None:
-            _inherited.append(self._value)
+            keep_inherited(self._value)
         self._value = None
         self._lock = threading.RLock()
 
 
 _singletons: weakref.WeakKeyDictionary[ProcessSingleton[Any], int] = weakref.WeakKeyDictionary()
 _order = itertools.count()
-_inherited: list[Any] = []  # keeps a parent's values from being finalised, and so perhaps closed, in a child
+_inherited: list[Any] = []
+
+
+def keep_inherited(value: Any) -> None:
+    """Keep a parent's value from being finalised, and so perhaps closed, in a child."""
+    _inherited.append(value)
 
 
 def build(provider: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
