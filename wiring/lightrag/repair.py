@@ -149,13 +149,15 @@ def _raise_for(failed: dict[str, Neo4jError], label: str) -> None:
     from neo4j.exceptions import ConstraintError
 
     refused = {name: error for name, error in failed.items() if not isinstance(error, ConstraintError)}
-    for name, error in refused.items():
-        more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
-        fix = "raise the server's dbms.memory.transaction.total.max" if "MemoryPool" in str(error.code) else "see why"
-        raise RepairError(
-            f"entity {name!r}{more} of workspace {label!r} could not be merged, the others were: {describe(error)}; "
-            f"{fix}, then run it again"
-        )
+    if not refused:
+        return
+    name, error = next(iter(refused.items()))
+    more = f", and {len(refused) - 1} more" if len(refused) > 1 else ""
+    fix = "raise the server's dbms.memory.transaction.total.max" if "MemoryPool" in str(error.code) else "see why"
+    raise RepairError(
+        f"entity {name!r}{more} of workspace {label!r} could not be merged, the others were: {describe(error)}; "
+        f"{fix}, then run it again"
+    )
 
 
 def _duplicates(session: Session, label: str) -> Iterator[Any]:

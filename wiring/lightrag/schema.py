@@ -11,8 +11,8 @@ import asyncio
 import logging
 import random
 import shlex
-from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from app_container.drivers import build_async_driver
@@ -61,14 +61,8 @@ async def ensure_unique_entities(
         DuplicateEntitiesError: entities are there twice, from before there was a constraint.
         AppContainerError: it takes more than ``TIMEOUT``.
     """
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            await _ensure_unique_entities(driver, database, label, configured)
-    except TimeoutError:
-        raise AppContainerError(
-            f"Neo4j took more than {TIMEOUT:.0f} s for the constraint on workspace {label!r}; "
-            "see what holds locks there (SHOW TRANSACTIONS)"
-        ) from None
+    async with _bounded("Neo4j", label):
+        await _ensure_unique_entities(driver, database, label, configured)
 
 
 async def _ensure_unique_entities(
@@ -146,19 +140,27 @@ def _with_own_driver(settings: Settings, workspace: str, step: Callable[..., Cor
 
     async def run() -> None:
         # An async driver, for only that can be interrupted when the server hangs.
-        async with asyncio.timeout(TIMEOUT), build_async_driver(settings.neo4j) as driver:
+        async with _bounded(server, workspace), build_async_driver(settings.neo4j) as driver:
             await step(driver, settings.neo4j.database, workspace, settings.lightrag.workspace)
 
+    server = f"Neo4j at {settings.neo4j.uri}"
     try:
         asyncio.run(run())
-    except TimeoutError:
-        raise AppContainerError(
-            f"Neo4j at {settings.neo4j.uri} took more than {TIMEOUT:.0f} s for the constraint on workspace "
-            f"{workspace!r}; see what holds locks there (SHOW TRANSACTIONS)"
-        ) from None
     except (DriverError, Neo4jError, OSError) as error:
         raise AppContainerError(
-            f"Neo4j at {settings.neo4j.uri} refuses the constraint on workspace {workspace!r}: {describe(error)}"
+            f"{server} refuses the constraint on workspace {workspace!r}: {describe(error)}"
+        ) from None
+
+
+@asynccontextmanager
+async def _bounded(server: str, workspace: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            yield
+    except TimeoutError:
+        raise AppContainerError(
+            f"{server} took more than {TIMEOUT:.0f} s for the constraint on workspace {workspace!r}; "
+            "see what holds locks there (SHOW TRANSACTIONS)"
         ) from None
 
 
