@@ -39,13 +39,10 @@ class MergeRules:
 
     def node(self, copies: list[Properties], sources: list[Properties]) -> Properties:
         """One entity of several, oldest first, with the sources of relations that are dropped."""
-        from lightrag.constants import GRAPH_FIELD_SEP, RELATION_NO_EVIDENCE_SOURCE_IDS
-        from lightrag.utils import merge_source_ids
+        from lightrag.constants import GRAPH_FIELD_SEP
 
-        for found in sources:
-            evidence = merge_source_ids((), [found.get("source_id")])
-            found["source_id"] = GRAPH_FIELD_SEP.join(s for s in evidence if s not in RELATION_NO_EVIDENCE_SOURCE_IDS)
-        merged = self._unite([*copies, *sources], "entity")
+        evident = [found | {"source_id": GRAPH_FIELD_SEP.join(_evidence(_source_ids(found)))} for found in sources]
+        merged = self._unite([*copies, *evident], "entity")
         types = [str(copy["entity_type"]) for copy in copies if copy.get("entity_type")]
         if types:
             known = [name for name in reversed(types) if name != _UNKNOWN]
@@ -54,8 +51,7 @@ class MergeRules:
 
     def relation(self, copies: list[Properties]) -> Properties:
         """One relation of several between the same two, oldest first."""
-        from lightrag.constants import GRAPH_FIELD_SEP, RELATION_NO_EVIDENCE_SOURCE_IDS
-        from lightrag.utils import merge_source_ids
+        from lightrag.constants import GRAPH_FIELD_SEP
 
         merged = self._unite(copies, "relation")
         words = {
@@ -65,19 +61,19 @@ class MergeRules:
         }
         if "keywords" in merged:
             merged["keywords"] = ",".join(sorted(words - {""}))
-        weighed = [(set(merge_source_ids((), [copy.get("source_id")])), _weight(copy)) for copy in copies]
+        weighed = [(set(_source_ids(copy)), _weight(copy)) for copy in copies]
         counted: list[tuple[set[str], float]] = []
         for sources, weight in sorted(weighed, key=lambda one: (-len(one[0]), -one[1])):
             if not any(sources <= other for other, _ in counted):
                 counted.append((sources, weight))
         # As in LightRAG, each source weighs 1 at the least.
-        evidence = set(merge_source_ids((), [merged.get("source_id")])) - RELATION_NO_EVIDENCE_SOURCE_IDS
+        evidence = _evidence(_source_ids(merged))
         total = sum(weight for _, weight in counted)
         merged["weight"] = max(total, float(len(evidence)), *(weight for _, weight in weighed))
         return merged
 
     def _unite(self, copies: list[Properties], kind: str) -> Properties:
-        from lightrag.constants import GRAPH_FIELD_SEP, RELATION_NO_EVIDENCE_SOURCE_IDS
+        from lightrag.constants import GRAPH_FIELD_SEP
         from lightrag.utils import apply_source_ids_limit, merge_source_ids
 
         merged = {key: value for copy in copies for key, value in copy.items()}
@@ -89,7 +85,7 @@ class MergeRules:
         if "source_id" in lists:
             found = lists["source_id"]
             if kind == "relation":
-                found = [source for source in found if source not in RELATION_NO_EVIDENCE_SOURCE_IDS] or found
+                found = _evidence(found) or found
             method = "FIFO" if self._keep_new else "KEEP"
             kept = apply_source_ids_limit(found, self._limits[f"max_source_ids_per_{kind}"], method)
             lists["source_id"] = kept
@@ -106,6 +102,21 @@ class MergeRules:
         if len(found) <= limit and len(found) == len(paths):
             return found
         return [*found[-limit:], f"{more}...(FIFO)"] if self._keep_new else [*found[:limit], f"{more}...(KEEP Old)"]
+
+
+def _source_ids(found: Properties) -> list[str]:
+    """The sources of an entity or relation, each once."""
+    from lightrag.utils import merge_source_ids
+
+    sources: list[str] = merge_source_ids((), [found.get("source_id")])
+    return sources
+
+
+def _evidence(sources: list[str]) -> list[str]:
+    """Without what LightRAG writes where a relation has no source, e.g. because somebody made it by hand."""
+    from lightrag.constants import RELATION_NO_EVIDENCE_SOURCE_IDS
+
+    return [source for source in sources if source not in RELATION_NO_EVIDENCE_SOURCE_IDS]
 
 
 def _weight(relation: Properties) -> float:
