@@ -123,17 +123,23 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> Container:
     return create_container()
 
 
+def refusal(server: Server, held: str, container: Container) -> str:
+    """What the repair says, in one line, while a transaction does not end that ran ``held``."""
+    with open_transaction(server, held), pytest.raises(RepairError) as raised:
+        repair(container)
+    line = str(raised.value)
+    assert "\n" not in line
+    return line
+
+
 def test_an_entity_that_cannot_be_merged_keeps_no_other_back(
     neo4j_server: Server, workspace: str, outside: str, impatient: Container
 ) -> None:
     chain(neo4j_server, workspace, outside)
     held = f"MATCH (n:`{workspace}` {{entity_id: 'E4'}}) SET n.held = true"  # and its neighbours cannot be, either
-    with open_transaction(neo4j_server, held), pytest.raises(RepairError) as raised:
-        repair(impatient)
-    line = str(raised.value)
+    line = refusal(neo4j_server, held, impatient)
     assert line.startswith(f"entity 'E3', and 2 more of workspace '{workspace}' could not be merged, the others were: ")
     assert line.endswith("; see why, then run it again")
-    assert "\n" not in line
     left = (
         f"MATCH (n:`{workspace}`) WITH n.entity_id AS name, count(*) AS nodes WHERE nodes > 1 RETURN name ORDER BY name"
     )
@@ -149,11 +155,8 @@ def test_a_commit_that_waits_for_ever_ends_it_with_one_line_and_leaves_the_conta
     impatient.sync_driver().verify_connectivity()
     # The commit of the merge of E3 waits for this one, which hangs on a neighbour.
     held = f"MATCH (:`{workspace}` {{entity_id: 'E4', created_at: 3}})-[r]->() SET r.held = true"
-    with open_transaction(neo4j_server, held), pytest.raises(RepairError) as raised:
-        repair(impatient)
-    line = str(raised.value)
+    line = refusal(neo4j_server, held, impatient)
     assert line.startswith(f"the repair of workspace '{workspace}' stopped: ")
     assert line.endswith("; what was merged stays merged, run it again")
-    assert "\n" not in line
     impatient.sync_driver().verify_connectivity()
     impatient.shutdown_resources()

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
 from celery import Celery, Task
 from dependency_injector.wiring import Provide, inject
 
-from app_container import AppContainerError, Container, create_container
+from app_container import AppContainerError, Container
 from wiring.celery import async_task, container_of, setup
-
-
-@pytest.fixture
-def container(monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
-    monkeypatch.setenv("NEO4J_PASSWORD", "x")
-    container = create_container()
-    yield container
-    container.unwire()
-    container.shutdown_resources()
 
 
 @pytest.fixture

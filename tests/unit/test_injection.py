@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from dependency_injector import containers, providers
 
-from app_container import Container, create_container
+from app_container import Container
 from app_container.errors import NotWiredError
 from app_container.injection import check_wired
 
@@ -64,14 +64,6 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
     )
     yield module
     del sys.modules["somebodys_module"]
-
-
-@pytest.fixture
-def container(monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:
-    monkeypatch.setenv("NEO4J_PASSWORD", "x")
-    container = create_container()
-    yield container
-    container.unwire()
 
 
 @pytest.mark.parametrize("how", ASKING)

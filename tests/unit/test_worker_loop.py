@@ -29,6 +29,20 @@ async def double(number: int) -> int:
     return 2 * number
 
 
+async def stubborn(release: threading.Event) -> None:
+    """Cleans up when it is cancelled, and stops the whole loop meanwhile."""
+    try:
+        await asyncio.sleep(60)
+    finally:
+        release.wait(10)
+
+
+async def block(runs: threading.Event, release: threading.Event) -> None:
+    """Stops the whole loop."""
+    runs.set()
+    release.wait(10)
+
+
 def test_many_threads_use_one_loop(loop: WorkerLoop) -> None:
     async def where() -> int:
         return id(asyncio.get_running_loop())
@@ -79,17 +93,10 @@ def test_a_timeout_of_the_coroutines_own_is_passed_on_as_it_is(loop: WorkerLoop)
 def test_a_clean_up_that_takes_too_long_after_the_bound_is_abandoned() -> None:
     loop = WorkerLoop(shutdown_timeout=0.1)
     release = threading.Event()
-
-    async def stubborn() -> None:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            release.wait(10)
-
     with pytest.raises(
         TimeoutError, match=r"stubborn did not end within 0\.05 s, nor did its clean-up; it was abandoned"
     ):
-        loop.run(stubborn(), timeout=0.05)
+        loop.run(stubborn(release), timeout=0.05)
     release.set()
     assert loop.run(double(1), timeout=10) == 2
     loop.close()
@@ -136,16 +143,9 @@ def test_an_interrupted_caller_does_not_wait_for_ever(
 ) -> None:
     loop = WorkerLoop(shutdown_timeout=0.1)
     release = threading.Event()
-
-    async def stubborn() -> None:
-        try:
-            await asyncio.sleep(60)
-        finally:
-            release.wait(10)
-
     interrupt(SoftTimeLimitExceeded())
     with pytest.raises(SoftTimeLimitExceeded):
-        loop.run(stubborn())
+        loop.run(stubborn(release))
     assert "stubborn did not clean up within 0.1 s after an interruption and was abandoned" in caplog.text
     release.set()
     loop.close()
@@ -204,13 +204,8 @@ def test_close_cancels_what_runs_and_a_closed_loop_says_so(loop: WorkerLoop) -> 
 def test_close_is_bounded_and_tells_who_still_waits(caplog: pytest.LogCaptureFixture) -> None:
     loop = WorkerLoop(shutdown_timeout=0.1)
     runs, release = threading.Event(), threading.Event()
-
-    async def block() -> None:
-        runs.set()
-        release.wait(10)
-
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(loop.run, block())
+        waiting = pool.submit(loop.run, block(runs, release))
         assert runs.wait(10)
         loop.close()
         assert "was abandoned" in caplog.text
@@ -264,15 +259,11 @@ def test_what_was_abandoned_before_it_started_never_starts() -> None:
     loop = WorkerLoop(shutdown_timeout=0.1)
     runs, release, started = threading.Event(), threading.Event(), threading.Event()
 
-    async def block() -> None:
-        runs.set()
-        release.wait(10)
-
     async def late() -> None:
         started.set()
 
     with ThreadPoolExecutor(1) as pool:
-        blocking = pool.submit(loop.run, block())
+        blocking = pool.submit(loop.run, block(runs, release))
         assert runs.wait(10)
         with pytest.raises(TimeoutError, match=r"late did not end within 0\.05 s, nor did its clean-up"):
             loop.run(late(), timeout=0.05)
