@@ -12,24 +12,22 @@ from __future__ import annotations
 import atexit
 import functools
 import importlib.util
-import inspect
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-from celery import Celery, Task, signals
+from celery import Celery, signals
 
 from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
 from app_container.errors import WorkerLoopError
-from app_container.injection import check_wired, injected
+from app_container.injection import check_wired
+from wiring.celery_tasks import CONTAINER, async_task, container_of
 
-AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+__all__ = ["async_task", "container_of", "setup"]
 
 _log = logging.getLogger("wiring.celery")
-_CONTAINER = "lightrag_neo4j_container"
 
 
 def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
@@ -45,7 +43,7 @@ def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
         lightrag: whether LightRAG is what the worker is for. Then it is checked at start, too, and its working
             directory taken, which otherwise happens with the first task that uses it.
     """
-    app.conf[_CONTAINER] = container
+    app.conf[CONTAINER] = container
     uid = f"lightrag-neo4j-{id(container)}"
     before_fork = functools.partial(_before_fork, container, lightrag)
     signals.worker_init.connect(before_fork, weak=False, dispatch_uid=uid)
@@ -54,58 +52,6 @@ def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
     for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
         signal.connect(close, weak=False, dispatch_uid=uid)
     atexit.register(close)  # the only one that runs in a cold shutdown of the solo, threads and gevent pools
-
-
-def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..., Any]]:
-    """Make a Celery task of an ``async def``; it runs on the container's worker loop.
-
-    The task has the function's signature, so Celery refuses wrong arguments when it is called, not when it runs.
-    Arguments that dependency-injector fills are not part of it. A soft time limit cancels the coroutine and waits for
-    its clean-up.
-
-    Args:
-        app: the application, which ``setup`` gave a container.
-        options: Celery's task options, e.g. ``name``, ``bind``, ``rate_limit``.
-    """
-
-    def decorate(function: AsyncFunction) -> Task[..., Any]:
-        @functools.wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            container = container_of(app)
-            _ensure_wired(container, function.__module__)
-            return container.worker_loop().run(function(*args, **kwargs))
-
-        # The task's own signature: without what is injected, and without the way back to the function.
-        hidden = injected(function)
-        signature = inspect.signature(function)
-        kept = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
-        run.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-        run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name not in hidden}
-        del run.__wrapped__
-        task: Task[..., Any] = app.task(**options)(run)
-        return task
-
-    return decorate
-
-
-def container_of(app: Celery) -> Container:
-    """The container ``setup`` gave to ``app``.
-
-    Raises:
-        AppContainerError: it was given none.
-    """
-    container = app.conf.get(_CONTAINER)
-    if container is None:
-        raise AppContainerError(f"Celery app {app.main!r} has no container; call wiring.celery.setup(app, container)")
-    found: Container = container
-    return found
-
-
-def _ensure_wired(container: Container, module: str) -> None:
-    """Wire a task's module when the task first runs: only then is everything in it defined."""
-    wired: Any = container.wired_to_modules  # a list of modules, whatever its stub says
-    if sys.modules[module] not in wired:
-        container.wire(modules=[module])
 
 
 def _before_fork(container: Container, lightrag: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001 - bound above

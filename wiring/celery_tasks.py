@@ -1,0 +1,71 @@
+"""Celery tasks that are coroutines: ``@async_task(app, name=...)`` over an ``async def``."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from celery import Celery, Task
+
+from app_container import AppContainerError, Container
+from app_container.injection import injected
+
+AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+CONTAINER = "lightrag_neo4j_container"
+"""The key of an application's configuration under which ``setup`` keeps its container."""
+
+
+def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..., Any]]:
+    """Make a Celery task of an ``async def``; it runs on the container's worker loop.
+
+    The task has the function's signature, so Celery refuses wrong arguments when it is called, not when it runs.
+    Arguments that dependency-injector fills are not part of it. A soft time limit cancels the coroutine and waits for
+    its clean-up.
+
+    Args:
+        app: the application, which ``setup`` gave a container.
+        options: Celery's task options, e.g. ``name``, ``bind``, ``rate_limit``.
+    """
+
+    def decorate(function: AsyncFunction) -> Task[..., Any]:
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            container = container_of(app)
+            _ensure_wired(container, function.__module__)
+            return container.worker_loop().run(function(*args, **kwargs))
+
+        # The task's own signature: without what is injected, and without the way back to the function.
+        hidden = injected(function)
+        signature = inspect.signature(function)
+        kept = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
+        run.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+        run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name not in hidden}
+        del run.__wrapped__
+        task: Task[..., Any] = app.task(**options)(run)
+        return task
+
+    return decorate
+
+
+def container_of(app: Celery) -> Container:
+    """The container ``setup`` gave to ``app``.
+
+    Raises:
+        AppContainerError: it was given none.
+    """
+    container = app.conf.get(CONTAINER)
+    if container is None:
+        raise AppContainerError(f"Celery app {app.main!r} has no container; call wiring.celery.setup(app, container)")
+    found: Container = container
+    return found
+
+
+def _ensure_wired(container: Container, module: str) -> None:
+    """Wire a task's module when the task first runs: only then is everything in it defined."""
+    wired: Any = container.wired_to_modules  # a list of modules, whatever its stub says
+    if sys.modules[module] not in wired:
+        container.wire(modules=[module])
