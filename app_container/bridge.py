@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
-from functools import partial
+from functools import partial, wraps
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -32,16 +32,16 @@ class BridgedDriver:
     """
 
     def __init__(self, driver: Driver, threads: BridgeThreads) -> None:
-        self._driver = driver
+        self.driver = driver
         self._threads = threads
 
     def session(self, **config: Any) -> BridgedSession:
         """Open a session; ``config`` is what ``Driver.session`` takes."""
-        return BridgedSession(self._driver.session(**config), self._threads)
+        return BridgedSession(self.driver.session(**config), self._threads)
 
     async def verify_connectivity(self) -> None:
         """Check that the server answers; raises what the driver raises."""
-        await self._threads.run(self._driver.verify_connectivity, abandon=lambda _: None)
+        await self._threads.run(self.driver.verify_connectivity, abandon=lambda _: None)
 
     async def close(self) -> None:
         """Do nothing: the sync driver is shared by the process."""
@@ -201,6 +201,7 @@ class BridgedResult:
 def _without_waiting(work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., T]:
     """Turn a transaction function of the async driver into one of the sync driver."""
 
+    @wraps(work)  # with the timeout and the metadata that neo4j.unit_of_work gave it
     def run(transaction: ManagedTransaction, *args: Any, **kwargs: Any) -> T:
         coroutine = work(BridgedTransaction(transaction), *args, **kwargs)
         cause: RuntimeError | None = None

@@ -26,7 +26,9 @@ def driver_options(settings: Neo4jSettings) -> dict[str, Any]:
         "auth": (settings.username, settings.password.get_secret_value()),
         "user_agent": f"lightrag-neo4j-wiring/{version('lightrag-neo4j-wiring')} neo4j-python/{version('neo4j')}",
         "notifications_min_severity": settings.notifications_min_severity,
-    } | settings.model_dump(exclude={"uri", "username", "password", "database", "notifications_min_severity"})
+    } | settings.model_dump(
+        exclude={"uri", "username", "password", "database", "transaction_timeout", "notifications_min_severity"}
+    )
 
 
 def build_sync_driver(settings: Neo4jSettings) -> Driver:

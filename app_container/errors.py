@@ -14,6 +14,14 @@ class AppContainerError(Exception):
     """Base of all errors below: catch this one to print a clean message and leave."""
 
 
+class PassingError(AppContainerError):
+    """Something that passes by itself; the same work succeeds when it is done again later."""
+
+
+class ProcessDiedError(PassingError):
+    """A process died while it did this work; done again, it may succeed, or let the next process die."""
+
+
 def describe(error: object) -> str:
     """One line for what went wrong: our own messages as they are, others with the name of their type."""
     text = " ".join(str(error).split())
@@ -119,6 +127,10 @@ class ForeignLoopError(AppContainerError, RuntimeError):
 
 class WorkerLoopError(AppContainerError, RuntimeError):
     """The worker loop was used in a way that cannot work, or was closed."""
+
+
+class DeliveryLimitError(AppContainerError):
+    """A task was taken up as often as it may be, and its process died each time."""
 
 
 class ServerUnavailableError(AppContainerError):

@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     SecretStr,
@@ -117,6 +118,7 @@ class Neo4jSettings(_Section):
     max_connection_lifetime: PositiveFloat = 3600.0
     liveness_check_timeout: NonNegativeFloat | None = None
     max_transaction_retry_time: NonNegativeFloat = 30.0
+    transaction_timeout: PositiveFloat = 60.0
     keep_alive: bool = True
     notifications_min_severity: Literal["OFF", "WARNING", "INFORMATION"] = "OFF"
 
@@ -169,6 +171,11 @@ class CelerySettings(_Section):
     data_dir: Path = Path(".lightrag/celery")
     task_soft_time_limit: PositiveFloat = 900.0
     task_time_limit: PositiveFloat = 960.0
+    max_retries: NonNegativeInt = 10
+    retry_backoff: PositiveInt = 1
+    retry_backoff_max: PositiveInt = 60
+    delivery_limit: PositiveInt = 6
+    visibility_timeout: PositiveInt = 1200
 
     @field_validator("task_time_limit")
     @classmethod
@@ -177,6 +184,18 @@ class CelerySettings(_Section):
         if limit <= soft:
             raise PydanticCustomError("time_limit", "more than task_soft_time_limit, {soft}", {"soft": f"{soft:g}"})
         return limit
+
+    @field_validator("visibility_timeout")
+    @classmethod
+    def _comes_after_the_task(cls, timeout: int, info: ValidationInfo) -> int:
+        longest = max(info.data.get("task_time_limit", 0.0), info.data.get("retry_backoff_max", 0.0))
+        if timeout <= longest:
+            raise PydanticCustomError(
+                "visibility_timeout",
+                "more than task_time_limit and retry_backoff_max, {longest}",
+                {"longest": f"{longest:g}"},
+            )
+        return timeout
 
 
 class Settings(_Section):

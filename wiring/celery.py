@@ -23,6 +23,7 @@ from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
 from app_container.errors import WorkerLoopError
 from app_container.injection import check_wired
+from wiring.celery_logging import tell_task_ids
 from wiring.celery_tasks import CONTAINER, async_task, container_of
 
 __all__ = ["async_task", "container_of", "setup"]
@@ -44,6 +45,7 @@ def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
             directory taken, which otherwise happens with the first task that uses it.
     """
     app.conf[CONTAINER] = container
+    tell_task_ids()
     uid = f"lightrag-neo4j-{id(container)}"
     before_fork = functools.partial(_before_fork, container, lightrag)
     signals.worker_init.connect(before_fork, weak=False, dispatch_uid=uid)

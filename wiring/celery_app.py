@@ -5,10 +5,13 @@ Your own application looks like this file: a container, an app, ``setup``, and t
 
 from __future__ import annotations
 
+from typing import Any
+
 from dependency_injector.wiring import Provide, inject
 
 from app_container import AppContainerError, Container, create_container
 from wiring.celery import async_task, setup
+from wiring.celery_documents import DocumentTask, report_progress
 from wiring.celery_options import make_app
 from wiring.lightrag.documents import Answer, Deleted, Documents, Inserted, QueryMode
 
@@ -19,13 +22,19 @@ except AppContainerError as error:
     raise SystemExit(str(error)) from None
 setup(app, container, lightrag=True)
 
-EXPECTED = (AppContainerError,)
-"""Their message is all there is to say: Celery logs them without a traceback."""
+OPTIONS: dict[str, Any] = {
+    "base": DocumentTask,
+    "throws": (AppContainerError,),  # their message is all there is to say: Celery logs them without a traceback
+    **container.settings().celery.model_dump(
+        include={"max_retries", "retry_backoff", "retry_backoff_max", "delivery_limit"}
+    ),
+}
 
 
-@async_task(app, name="lightrag.insert_document", throws=EXPECTED)
+@async_task(app, name="lightrag.insert_document", bind=True, **OPTIONS)
 @inject
 async def insert_document(
+    self: DocumentTask,
     text: str,
     *,
     document_id: str | None = None,
@@ -33,11 +42,12 @@ async def insert_document(
     workspace: str | None = None,
     documents: Documents = Provide[Container.documents],
 ) -> Inserted:
-    """Put a document into the graph; see ``Documents.insert``."""
-    return await documents.insert(text, document_id=document_id, file_path=file_path, workspace=workspace)
+    """Put a document into the graph; see ``Documents.insert``. Meanwhile the task's state is ``PROGRESS``."""
+    where: dict[str, Any] = {"document_id": document_id, "file_path": file_path, "workspace": workspace}
+    return await documents.insert(text, **where, report=report_progress(self))
 
 
-@async_task(app, name="lightrag.query", throws=EXPECTED)
+@async_task(app, name="lightrag.query", **OPTIONS)
 @inject
 async def query(
     text: str,
@@ -50,7 +60,7 @@ async def query(
     return await documents.query(text, mode=mode, workspace=workspace)
 
 
-@async_task(app, name="lightrag.delete_document", throws=EXPECTED)
+@async_task(app, name="lightrag.delete_document", **OPTIONS)
 @inject
 async def delete_document(
     document_id: str,

@@ -11,6 +11,7 @@ from celery.app import backends
 from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
 from wiring import folder_broker
+from wiring.celery_logging import LOG_FORMAT
 
 
 def make_app(settings: CelerySettings) -> Celery:
@@ -34,10 +35,15 @@ def _options(settings: CelerySettings) -> dict[str, Any]:
         "task_soft_time_limit": settings.task_soft_time_limit,
         "task_time_limit": settings.task_time_limit,
         "task_track_started": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
+        "worker_log_format": LOG_FORMAT,
         "broker_connection_retry_on_startup": True,
         "include": ["wiring.celery_app"],
     }
+    if settings.broker_url.startswith(("redis", "rediss", "sentinel")):
+        options["broker_transport_options"] = {"visibility_timeout": settings.visibility_timeout}
     folder = settings.data_dir.absolute()
     if settings.broker_url.startswith("filesystem://"):
         messages, control = _private(folder / "messages"), _private(folder / "control")

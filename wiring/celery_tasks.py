@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from celery import Celery, Task
+from celery import Celery, Task, current_task
+from celery.app.task import Context
 
 from app_container import AppContainerError, Container
 from app_container.injection import injected
+from wiring.celery_logging import running_request
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -28,15 +30,23 @@ def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..
 
     Args:
         app: the application, which ``setup`` gave a container.
-        options: Celery's task options, e.g. ``name``, ``bind``, ``rate_limit``.
+        options: Celery's task options, e.g. ``name``, ``bind``, ``autoretry_for``, ``base``. What a coroutine with
+            ``bind=True`` is given as ``self`` is its task, with the request of this one run.
     """
+    is_bound = bool(options.get("bind"))
 
     def decorate(function: AsyncFunction) -> Task[..., Any]:
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             container = container_of(app)
             _ensure_wired(container, function.__module__)
-            return container.worker_loop().run(function(*args, **kwargs))
+            if is_bound:
+                args = (_with_its_request(args[0]), *args[1:])
+            token = running_request.set(current_task.request if current_task else None)
+            try:
+                return container.worker_loop().run(function(*args, **kwargs))
+            finally:
+                running_request.reset(token)
 
         # The task's own signature: without what is injected, and without the way back to the function.
         hidden = injected(function)
@@ -62,6 +72,20 @@ def container_of(app: Celery) -> Container:
         raise AppContainerError(f"Celery app {app.main!r} has no container; call wiring.celery.setup(app, container)")
     found: Container = container
     return found
+
+
+class _OneRequest:
+    """In place of a task's stack of requests, which each thread has for itself."""
+
+    def __init__(self, request: Context) -> None:
+        self.top = request
+
+
+def _with_its_request(task: Task[..., Any]) -> Task[..., Any]:
+    """The same task for the worker loop's thread, where many tasks run at once: it knows the request of this run."""
+    bound: Task[..., Any] = object.__new__(type(task))
+    bound.__dict__.update(task.__dict__, request_stack=_OneRequest(task.request))
+    return bound
 
 
 def _ensure_wired(container: Container, module: str) -> None:

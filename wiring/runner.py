@@ -189,7 +189,10 @@ class InWorkers:
         return value
 
     def _send(self, task: str, argument: str, workspace: str | None, **options: Any) -> AsyncResult[Any]:
-        return self._app.send_task(task, (argument,), options | {"workspace": workspace or self._workspace})
+        from wiring.celery_documents import argsrepr
+
+        kwargs = options | {"workspace": workspace or self._workspace}
+        return self._app.send_task(task, (argument,), kwargs, argsrepr=argsrepr((argument,)))
 
     def _as_they_end(self, results: list[AsyncResult[Any]]) -> Iterator[AsyncResult[Any]]:
         """Each result when it is there.

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from lightrag.kg.shared_storage import finalize_share_data, initialize_share_data
 
 from app_container.settings import LightRAGSettings
 from app_container.worker_loop import WorkerLoop
@@ -39,9 +40,11 @@ class FakeRag:
 
 @pytest.fixture
 def loop() -> Iterator[WorkerLoop]:
+    initialize_share_data()  # as every LightRAG does when it is made
     loop = WorkerLoop(shutdown_timeout=2.0)
     yield loop
     loop.close()
+    finalize_share_data()
 
 
 def opened(loop: WorkerLoop, monkeypatch: pytest.MonkeyPatch, rag: Any) -> Workspaces:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import time
 from collections.abc import AsyncIterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
+from app_container.errors import describe
 from wiring.lightrag.errors import (
     DocumentFailedError,
     DocumentNotFoundError,
@@ -18,11 +20,14 @@ from wiring.lightrag.errors import (
     InvalidDocumentError,
     QueryFailedError,
 )
-from wiring.lightrag.ingest import POLL_INTERVAL, check_open, store_document
+from wiring.lightrag.fence import check_open, open_for_deletion
+from wiring.lightrag.ingest import POLL_INTERVAL, Report, store_document
 
 if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings
     from wiring.lightrag.workspaces import Workspaces
+
+_log = logging.getLogger("wiring.lightrag")
 
 QueryMode = Literal["mix", "hybrid", "local", "global", "naive", "bypass"]
 
@@ -71,7 +76,13 @@ class Documents:
         self._workspaces = workspaces
 
     async def insert(
-        self, text: str, *, document_id: str | None = None, file_path: str | None = None, workspace: str | None = None
+        self,
+        text: str,
+        *,
+        document_id: str | None = None,
+        file_path: str | None = None,
+        workspace: str | None = None,
+        report: Report | None = None,
     ) -> Inserted:
         """Put a document into the graph; returns when it is there.
 
@@ -82,11 +93,13 @@ class Documents:
             document_id: what it is called from now on; None for an id made of ``file_path``, else of ``text``.
             file_path: where it came from; shown in citations, and must be another one for another document.
             workspace: where it belongs; None for the configured workspace.
+            report: told of its progress now and then, until it is there.
 
         Raises:
             InvalidDocumentError: the document cannot be one; nothing was stored.
             DocumentConflictError: the id or the path belongs to another document; nothing was stored.
-            DocumentFailedError: LightRAG could not process it; the message is LightRAG's reason.
+            DocumentFailedError: LightRAG could not process it; the message is LightRAG's reason. Where it may succeed
+                when it is inserted again later, the error is also a ``PassingError``.
             WorkspaceBlockedError: a process died while it changed the workspace.
             DocumentTimeoutError: it is not final after ``document_timeout`` seconds; it stays stored, and inserting it
                 again takes it up.
@@ -96,10 +109,15 @@ class Documents:
         source = source_name(file_path)
         check_document(text, document_id, self._settings.max_document_bytes)
         key = document_id or make_document_id(text, source)
-        async with self._bounded(f"document {key!r} is not processed", "insert it again to take it up"):
-            rag = await self._workspaces.get(name)
-            status, original = await store_document(rag, key, text, source)
-            row = await self._workspaces.ingest(rag).until_final(original or key)
+        try:
+            async with self._bounded(f"document {key!r} is not processed", "insert it again to take it up"):
+                rag = await self._workspaces.get(name)
+                status, original = await store_document(rag, key, text, source)
+                row = await self._workspaces.ingest(rag).until_final(original or key, report)
+        except BaseException as error:
+            self._log(logging.WARNING, key, name, started, f"not processed: {describe(error)}")
+            raise
+        self._log(logging.INFO, key, name, started, status)
         return Inserted(
             document_id=key,
             workspace=name,
@@ -107,6 +125,13 @@ class Documents:
             duplicate_of=original,
             chunks=len(row.get("chunks_list") or ()),
             seconds=round(time.monotonic() - started, 3),
+        )
+
+    def _log(self, level: int, key: str, workspace: str, started: float, what: str) -> None:
+        """One line for each document, which says what it cost."""
+        seconds, in_use = time.monotonic() - started, self._workspaces.connections_in_use()
+        _log.log(
+            level, "document %r, workspace %r: %s, %.2f s, %d connections in use", key, workspace, what, seconds, in_use
         )
 
     async def query(self, text: str, *, mode: QueryMode = "mix", workspace: str | None = None) -> Answer:
@@ -174,6 +199,8 @@ class Documents:
             while True:
                 result = await rag.adelete_by_doc_id(document_id)
                 if result.status == "not_allowed":
+                    if await open_for_deletion(rag, document_id):
+                        continue
                     await check_open(rag)
                 if result.status != "not_allowed" or result.status_code != 403:  # noqa: PLR2004 - "busy", upstream's
                     break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app_container.errors import AppContainerError
+from app_container.errors import AppContainerError, PassingError, ProcessDiedError
 
 
 class InvalidDocumentError(AppContainerError, ValueError):
@@ -17,12 +17,23 @@ class DocumentFailedError(AppContainerError):
     """LightRAG could not process the document; it stays stored and can be inserted again."""
 
 
+class DocumentPostponedError(DocumentFailedError, PassingError):
+    """Neo4j or a storage failed while the document was processed; inserted again later, it will succeed."""
+
+
+class DocumentInterruptedError(DocumentFailedError, ProcessDiedError):
+    """Processes died while they worked on the document; it may have killed them."""
+
+
 class DocumentTimeoutError(AppContainerError, TimeoutError):
     """It took longer than ``document_timeout``; a document that was being inserted stays stored."""
 
 
-class WorkspaceBlockedError(AppContainerError):
-    """LightRAG lets nobody change the workspace, because a process died while it did so."""
+class WorkspaceBlockedError(PassingError):
+    """LightRAG lets nobody change the workspace, because a process died in the middle of a deletion.
+
+    It passes when that deletion is done again, which is what happens to a task whose process died.
+    """
 
 
 class DocumentNotFoundError(AppContainerError):

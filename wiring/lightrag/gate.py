@@ -1,7 +1,9 @@
-"""Few connections at a time for one LightRAG.
+"""Few connections at a time for one LightRAG, and a bound on what each transaction may take.
 
 LightRAG merges entities with dozens of coroutines at once, and each opens a session, so a driver soon has 15 to 20
 connections in every process. They bring nothing: one event loop keeps about four busy, measured by documents a second.
+
+LightRAG sends no timeout with its queries, so one that waits for a lock which is never freed would wait for ever.
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 SESSIONS_AT_ONCE = 4
 
@@ -36,23 +41,26 @@ class GatedDriver:
     Args:
         driver: an async driver, or a sync one behind the bridge.
         gate: what its sessions wait at.
+        transaction_timeout: seconds after which the server ends a transaction.
     """
 
-    def __init__(self, driver: Any, gate: Gate) -> None:
+    def __init__(self, driver: Any, gate: Gate, transaction_timeout: float) -> None:
         self._driver = driver
         self._gate = gate
+        self._transaction_timeout = transaction_timeout
 
     def session(self, **config: Any) -> GatedSession:
         """A session, to be entered with ``async with``; ``config`` is what ``AsyncDriver.session`` takes."""
-        return GatedSession(self._driver.session(**config), self._gate)
+        return GatedSession(self._driver.session(**config), self._gate, self._transaction_timeout)
 
 
 class GatedSession:
     """A session that waits for its turn on entering. One inside another, in the same task, does not wait again."""
 
-    def __init__(self, session: Any, gate: Gate) -> None:
+    def __init__(self, session: Any, gate: Gate, transaction_timeout: float) -> None:
         self._session = session
         self._gate = gate
+        self._transaction_timeout = transaction_timeout
         self._token: contextvars.Token[bool] | None = None
 
     async def __aenter__(self) -> Any:
@@ -60,7 +68,7 @@ class GatedSession:
             await self._gate.turn().acquire()
             self._token = _inside.set(True)
         try:
-            return await self._session.__aenter__()
+            return BoundedSession(await self._session.__aenter__(), self._transaction_timeout)
         except BaseException:
             self._leave()
             raise
@@ -78,3 +86,37 @@ class GatedSession:
             _inside.reset(self._token)
             self._token = None
             self._gate.turn().release()
+
+
+class BoundedSession:
+    """A session, as far as LightRAG's storage uses it, whose transactions the server ends after a time.
+
+    Args:
+        session: an async session, or a sync one behind the bridge.
+        timeout: seconds a transaction may take.
+    """
+
+    def __init__(self, session: Any, timeout: float) -> None:
+        self._session = session
+        self._timeout = timeout
+
+    async def run(self, query: str, parameters: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+        """Run one auto-commit query."""
+        from neo4j import Query
+
+        return await self._session.run(Query(query, timeout=self._timeout), parameters, **kwargs)
+
+    async def execute_read(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        """Run ``work(transaction, ...)`` in a managed read transaction."""
+        result: T = await self._session.execute_read(self._bounded(work), *args, **kwargs)
+        return result
+
+    async def execute_write(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
+        """Run ``work(transaction, ...)`` in a managed write transaction."""
+        result: T = await self._session.execute_write(self._bounded(work), *args, **kwargs)
+        return result
+
+    def _bounded(self, work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
+        from neo4j import unit_of_work
+
+        return unit_of_work(timeout=self._timeout)(work)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import shlex
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from wiring.lightrag.errors import (
-    DocumentConflictError,
-    DocumentFailedError,
-    DocumentNotFoundError,
-    WorkspaceBlockedError,
-)
+from wiring.lightrag.errors import DocumentConflictError, DocumentFailedError, DocumentNotFoundError
+from wiring.lightrag.fence import check_open
 
 if TYPE_CHECKING:
     from lightrag import LightRAG
@@ -22,26 +20,22 @@ if TYPE_CHECKING:
 POLL_INTERVAL = 0.1
 """Seconds between two looks at a document that another process is working on."""
 
+PROGRESS_INTERVAL = 1.0
+"""Seconds between two reports of a document's progress."""
+
 TAKE_OVER_INTERVAL = 2.0
 """Seconds between two attempts to take up the work, in case the process that had it died."""
 
 
-async def check_open(rag: LightRAG) -> None:
-    """See whether the workspace takes changes, once LightRAG has refused one.
+class Progress(TypedDict):
+    """How far a document is: LightRAG's status, and how many of its chunks a model has read."""
 
-    It refuses all of them after a process died in the middle of a deletion, for as long as the worker lives.
+    stage: str
+    done: int
+    total: int
 
-    Raises:
-        WorkspaceBlockedError: it does not.
-    """
-    from lightrag.kg.shared_storage import describe_recovery_fence, get_namespace_data
 
-    fence = describe_recovery_fence(await get_namespace_data("pipeline_status", workspace=rag.workspace))
-    if fence["recovery_required"]:
-        raise WorkspaceBlockedError(
-            f"workspace {rag.workspace!r} takes no changes, for a process died in the middle of one "
-            f"({fence['recovery_kind']}); restart the worker, then do again what was interrupted"
-        )
+Report = Callable[[Progress], Awaitable[None]]
 
 
 async def store_document(
@@ -58,11 +52,13 @@ async def store_document(
     is_new = row is None
     if row is None:
         track_id = f"insert-{uuid.uuid4().hex}"
-        try:
-            await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
-        except PipelineReservationConflictError:
-            await check_open(rag)
-            raise
+        while True:
+            try:
+                await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
+                break
+            except PipelineReservationConflictError:  # a document is being deleted
+                await check_open(rag)
+                await asyncio.sleep(POLL_INTERVAL)
         row = await rag.doc_status.get_by_id(key)
         found = await _take_refusal(rag, track_id)
         if row is None and found is not None:
@@ -120,14 +116,22 @@ class Ingest:
     def __init__(self, rag: LightRAG) -> None:
         self._rag = rag
         self._run: asyncio.Task[None] | None = None
+        self._run_again = 0.0
         self._waiting = 0
 
-    async def until_final(self, key: str) -> dict[str, Any]:
-        """Wait until the document is processed, and return its row of the document status."""
+    async def until_final(self, key: str, report: Report | None = None) -> dict[str, Any]:
+        """Wait until the document is processed, and return its row of the document status.
+
+        Args:
+            key: the document.
+            report: told of its progress every ``PROGRESS_INTERVAL`` seconds.
+        """
         from lightrag.base import DocStatus
 
+        from wiring.lightrag.pipeline import failure
+
         self._waiting += 1
-        attempt_again = 0.0
+        report_again = time.monotonic()
         try:
             while True:
                 row: dict[str, Any] | None = await self._rag.doc_status.get_by_id(key)
@@ -136,24 +140,39 @@ class Ingest:
                 if row["status"] == DocStatus.PROCESSED:
                     return row
                 if row["status"] == DocStatus.FAILED:
-                    reason = " ".join(str(row.get("error_msg") or "no reason given").split())
-                    raise DocumentFailedError(f"document {key!r} failed in LightRAG: {reason}")
-                if self._run is None or (self._run.done() and time.monotonic() >= attempt_again):
-                    attempt_again = time.monotonic() + TAKE_OVER_INTERVAL
-                    self._run = asyncio.create_task(self._rag.apipeline_process_enqueue_documents())
-                if self._run.done():
-                    await check_open(self._rag)
-                    await asyncio.sleep(POLL_INTERVAL)
-                else:
-                    await asyncio.wait([self._run], timeout=POLL_INTERVAL)
-                    if self._run.done():
-                        self._run.result()  # raises what ended the run
+                    raise failure(key, row.get("error_msg"))
+                if report is not None and time.monotonic() >= report_again:
+                    await report(await self._progress(row))
+                    report_again = time.monotonic() + PROGRESS_INTERVAL
+                await self._work_or_wait()
         except asyncio.CancelledError:
             if self._waiting == 1:
                 await self.stop()
             raise
         finally:
             self._waiting -= 1
+
+    async def _work_or_wait(self) -> None:
+        """See that some process is at work, and wait for a moment."""
+        if self._run is None or (self._run.done() and time.monotonic() >= self._run_again):
+            self._run_again = time.monotonic() + TAKE_OVER_INTERVAL
+            # In a context of its own, for it serves more than the task that happens to start it.
+            self._run = asyncio.create_task(
+                self._rag.apipeline_process_enqueue_documents(), context=contextvars.Context()
+            )
+        if self._run.done():
+            await check_open(self._rag)
+            await asyncio.sleep(POLL_INTERVAL)
+        else:
+            await asyncio.wait([self._run], timeout=POLL_INTERVAL)
+            if self._run.done():
+                self._run.result()  # raises what ended the run
+
+    async def _progress(self, row: dict[str, Any]) -> Progress:
+        chunks: list[str] = row.get("chunks_list") or []
+        stored = await self._rag.text_chunks.get_by_ids(chunks) if chunks else []
+        read = sum(bool(chunk and chunk.get("llm_cache_list")) for chunk in stored)
+        return Progress(stage=str(getattr(row["status"], "value", row["status"])), done=read, total=len(chunks))
 
     async def stop(self) -> None:
         """Nobody here waits any more: end the run, and leave the rest to those who wait, in whichever process."""

@@ -15,7 +15,7 @@ from app_container.errors import ConfigurationError, Problem, describe
 if TYPE_CHECKING:
     from lightrag.utils import EmbeddingFunc, Tokenizer
 
-    from app_container.settings import EmbeddingSettings, LLMSettings
+    from app_container.settings import EmbeddingSettings, LightRAGSettings, LLMSettings
 
 LLM = Callable[..., Coroutine[Any, Any, Any]]
 
@@ -38,6 +38,23 @@ def llm_function(settings: LLMSettings) -> LLM:
         return await function(*arguments, **{**kwargs, **options})
 
     return llm
+
+
+def model_calls_at_once(settings: LightRAGSettings) -> dict[str, int]:
+    """How many calls of each model may run at once in all processes of a worker together, by LightRAG's group names.
+
+    The numbers are those LightRAG has for one process: from ``lightrag.options``, its environment, or its defaults.
+    """
+    from lightrag import LightRAG
+    from lightrag.llm_roles import ROLES
+    from lightrag.utils import get_env_value
+
+    def limit(field: str) -> int:
+        return int(settings.options.get(field) or LightRAG.__dataclass_fields__[field].default)
+
+    llm = limit("llm_model_max_async")
+    limits = {f"llm:{role.name}": get_env_value(f"{role.env_prefix}_MAX_ASYNC_LLM", llm, int) for role in ROLES}
+    return limits | {"embedding": limit("embedding_func_max_async"), "rerank": limit("rerank_model_max_async")}
 
 
 def embedding_function(settings: EmbeddingSettings) -> EmbeddingFunc:

@@ -41,12 +41,16 @@ def share(settings: LightRAGSettings, children: int) -> None:
         return
     try:
         from lightrag.kg.shared_storage import initialize_share_data
+
+        from wiring.lightrag.models import model_calls_at_once
+        from wiring.lightrag.shared_locks import use_table_locks
     except ModuleNotFoundError as error:
         raise MissingExtraError("LightRAG", "lightrag", error.name) from None
     if shared_key is None:
         _lifeline.extend(os.pipe())
         # More than 1 also for a single child, because LightRAG takes 1 for "this process".
-        initialize_share_data(workers=max(2, children))
+        initialize_share_data(max(2, children), model_calls_at_once(settings))
+        use_table_locks()
         os.close(_lifeline.pop(0))
         shared_key = bytes(multiprocessing.current_process().authkey)
     # Only now: the process of the shared state, which was just forked, must not hold the folder when all else is gone.

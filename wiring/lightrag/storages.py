@@ -14,8 +14,10 @@ from dependency_injector.wiring import Provide, Provider, inject
 from lightrag.kg.neo4j_impl import Neo4JStorage
 from lightrag.kg.shared_storage import get_data_init_lock
 
+from app_container.bridge import BridgedDriver
 from app_container.container import Container, latest_container
 from app_container.errors import NotWiredError
+from app_container.pool import connections_in_use
 from app_container.settings import Settings
 from wiring.lightrag.fulltext import find_index, is_taken, own_name
 from wiring.lightrag.gate import Gate, GatedDriver
@@ -39,7 +41,7 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
         provider: ProviderType[Any] | None = self.__dict__.get("_driver_provider")
         if provider is None:
             raise RuntimeError("the graph storage is not initialized; await LightRAG.initialize_storages() first")
-        return GatedDriver(provider(), self._gate)
+        return GatedDriver(provider(), self._gate, self._transaction_timeout)
 
     @_driver.setter
     def _driver(self, _: object) -> None:
@@ -52,6 +54,7 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
         if not isinstance(driver, ProviderType):
             raise NotWiredError({__name__: f"{type(self).__name__}.initialize"})
         self._gate = Gate()
+        self._transaction_timeout = settings.neo4j.transaction_timeout
         self._driver_provider = driver
         self._DATABASE: str | None = settings.neo4j.database
         async with get_data_init_lock():
@@ -80,6 +83,11 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
             await super()._create_fulltext_index(driver, database, workspace_label)
         self._fulltext_index = own  # never another workspace's, whose index would find nothing
         _log.warning("workspace %r has no full-text index; searching it for entities is slow", label)
+
+    def connections_in_use(self) -> int:
+        """How many connections of its driver are in use at this moment, by whomever."""
+        driver = self._driver_provider()
+        return connections_in_use(driver.driver if isinstance(driver, BridgedDriver) else driver)
 
     async def finalize(self) -> None:
         """Leave the driver open: it is shared, and its provider closes it."""

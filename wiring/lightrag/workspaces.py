@@ -63,6 +63,12 @@ class Workspaces:
         """The one run of LightRAG's pipeline that this process has for the workspace of ``rag``."""
         return self._ingests.setdefault(rag.workspace, Ingest(rag))
 
+    def connections_in_use(self) -> int:
+        """How many connections to Neo4j the LightRAGs of this process use at this moment."""
+        storages = [rag.chunk_entity_relation_graph for rag in self._built.values()]
+        # They share the driver, so each tells the same. LightRAG's own storage has a driver of its own, and tells none.
+        return max((each.connections_in_use() for each in storages if hasattr(each, "connections_in_use")), default=0)
+
     def check_name(self, workspace: str | None) -> str:
         """The name of the workspace that is meant.
 
@@ -129,16 +135,15 @@ def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
             files in ``working_dir`` do not fit them.
     """
     try:
-        from lightrag import LightRAG
-
         from wiring.lightrag import register_storages
         from wiring.lightrag.models import bundled_tokenizer, embedding_function, llm_function
+        from wiring.lightrag.pipeline import Pipeline
     except ModuleNotFoundError as error:
         raise MissingExtraError("LightRAG", "lightrag", error.name) from None
     register_storages()
     check_storages(settings)
     try:
-        return LightRAG(
+        return Pipeline(
             working_dir=str(settings.working_dir),
             workspace=workspace,
             graph_storage=settings.graph_storage,
@@ -158,8 +163,11 @@ def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
 
 
 async def _initialize(rag: LightRAG, settings: LightRAGSettings) -> None:
+    from wiring.lightrag.first_load import loading
+
     try:
-        await rag.initialize_storages()
+        async with loading(rag.workspace):
+            await rag.initialize_storages()
     except OSError as error:
         raise unwritable(settings, error) from None
     except (AssertionError, ValueError) as error:

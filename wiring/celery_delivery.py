@@ -1,0 +1,95 @@
+"""Celery tasks that are not lost: acknowledged when they are done, and done again when what failed will pass.
+
+A message is acknowledged after its task, so the broker delivers it again when the process or the whole worker died. It
+does so for ever, and a task that kills its process would go on killing. So deliveries are counted, in a header of the
+message: a task that is delivered again is sent anew with the count, after a pause, until ``delivery_limit``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from celery import Task
+from celery.exceptions import Reject, Retry
+from celery.utils.time import get_exponential_backoff_interval
+
+from app_container.errors import DeliveryLimitError, ProcessDiedError
+from app_container.transient import passing_cause
+
+LOST = "lightrag_neo4j_lost"
+"""The header with the number of deliveries that were lost; Celery shows it as an attribute of ``task.request``."""
+
+
+class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments are unknown at run time
+    """The base of tasks that must not be lost, plain ones and coroutines: ``@app.task(base=ReliableTask)``.
+
+    Its attributes can be set for each task, as Celery's own: ``@app.task(base=ReliableTask, max_retries=3)``. The task
+    must be idempotent: it may run again after it was done, when its process died before the broker was told.
+
+    Attributes:
+        max_retries: how often it is tried again after an error that passes (see ``app_container.transient``); then it
+            fails with that error.
+        retry_backoff: seconds before the first new try; the pause doubles with each.
+        retry_backoff_max: seconds, the longest pause.
+        delivery_limit: how often it may be taken up by processes that die; then it fails with ``DeliveryLimitError``.
+    """
+
+    acks_late = True
+    reject_on_worker_lost = True
+    max_retries = 10
+    retry_backoff = 1
+    retry_backoff_max = 60
+    delivery_limit = 6
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the task as a worker does; called directly, it is the function it was made of."""
+        if self.request.called_directly:
+            return super().__call__(*args, **kwargs)
+        if (self.request.delivery_info or {}).get("redelivered"):
+            self._after_a_loss(ProcessDiedError("the process that ran it died, or its worker lost the broker"))
+        try:
+            return self.run(*args, **kwargs)
+        except ProcessDiedError as error:
+            self._after_a_loss(error)
+        except Exception as error:
+            cause = passing_cause(error)
+            if not isinstance(cause, Exception):
+                raise
+            retries = self.request.retries
+            if self.max_retries is not None and retries >= self.max_retries:
+                raise cause from None
+            self._send_again(cause, self._pause(retries), retries=retries + 1)
+
+    def _after_a_loss(self, reason: ProcessDiedError) -> NoReturn:
+        lost = self._lost + 1
+        if lost >= self.delivery_limit:
+            raise DeliveryLimitError(
+                f"{self.name} was taken up {lost} times, and each time its process died or was lost; see the worker's "
+                "log for the reason, then send it again"
+            )
+        self._send_again(reason, self._pause(lost), lost=lost)
+
+    def _send_again(
+        self, reason: Exception, pause: int, *, retries: int | None = None, lost: int | None = None
+    ) -> NoReturn:
+        """Send a message in place of the present one, which Celery acknowledges then."""
+        again = self.signature_from_request(
+            self.request,
+            countdown=pause,
+            retries=self.request.retries if retries is None else retries,
+            headers={LOST: self._lost if lost is None else lost},
+        )
+        if not self.request.is_eager:
+            try:
+                again.apply_async()
+            except Exception as error:
+                raise Reject(error, requeue=True) from error  # it cannot be replaced, so it must stay
+        raise Retry(exc=reason, when=pause, is_eager=self.request.is_eager, sig=again)  # type: ignore[arg-type]
+
+    @property
+    def _lost(self) -> int:
+        return int(getattr(self.request, LOST, 0))
+
+    def _pause(self, tries: int) -> int:
+        """Seconds; a random part of a time that doubles, so that many tasks do not come back at once."""
+        return 1 + get_exponential_backoff_interval(self.retry_backoff, tries, self.retry_backoff_max, full_jitter=True)

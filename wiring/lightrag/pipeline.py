@@ -1,0 +1,86 @@
+"""LightRAG, with a say in two things: how a document's failure is told, and what becomes of one that kills processes.
+
+LightRAG keeps of a failure its text only, and whoever waits for the document may be in another process. So what passes
+by itself is told by the name of its kind in front of that text, see ``failure``.
+
+A document that was being worked on when its process died is taken up again at once, by LightRAG, together with all
+others. If it is what killed the process, it kills the next one, and so on. So from the second time on it is set aside
+as failed, and the task that waits for it tries again after a pause of its own, while the others go on.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightrag import LightRAG
+from lightrag.base import DocStatus
+from lightrag.exceptions import IndexFlushError
+from lightrag.kg.shared_storage import get_namespace_data
+
+from app_container.errors import ProcessDiedError, describe
+from app_container.transient import passing_cause
+from wiring.lightrag.errors import DocumentFailedError, DocumentInterruptedError, DocumentPostponedError
+
+SET_ASIDE_AFTER = 2
+"""How often a document is interrupted before it is set aside; a single interruption is more often bad luck."""
+
+_DIED = f"{ProcessDiedError.__name__}: "
+_PASSING = "PassingError: "
+_ABORTED = "Cancelled by internal error"  # what LightRAG says of the others when a storage failed for one document
+
+_UNFINISHED = (DocStatus.PARSING, DocStatus.ANALYZING, DocStatus.PROCESSING)
+
+
+class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type information
+    """LightRAG, with two methods that it calls in the process that works on the documents.
+
+    Both are internal to LightRAG, whose version is pinned; ``tests/integration/test_failed_documents.py`` sees to it
+    that they are still called.
+    """
+
+    async def _validate_and_fix_document_consistency(
+        self, to_process_docs: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Called when a run begins: what is unfinished then was interrupted, for one run works at a time."""
+        unfinished = {key: row for key, row in to_process_docs.items() if row.status in _UNFINISHED}
+        if unfinished:
+            interruptions = await get_namespace_data("lightrag_neo4j_interruptions", workspace=self.workspace)
+            for key, row in unfinished.items():
+                interruptions[key] = times = interruptions.get(key, 0) + 1
+                if times >= SET_ASIDE_AFTER:
+                    del to_process_docs[key]
+                    await self._set_aside(key, row, times)
+        remaining: dict[str, Any] = await super()._validate_and_fix_document_consistency(
+            to_process_docs, *args, **kwargs
+        )
+        return remaining
+
+    async def _set_aside(self, key: str, row: Any, times: int) -> None:
+        update, _, _ = self._build_pending_reset_update(row, None)
+        reason = f"{_DIED}its process died {times} times while it was being processed"
+        await self.doc_status.upsert({key: {**update, "status": DocStatus.FAILED, "error_msg": reason}})
+
+    async def _finalize_doc_failure(self, *, error: BaseException, **rest: Any) -> None:
+        cause = passing_cause(error) or (error if isinstance(error, IndexFlushError) else None)
+        if cause is not None:
+            error = _ToldAsPassing(f"{_PASSING}{describe(cause)}")
+        await super()._finalize_doc_failure(error=error, **rest)
+
+
+class _ToldAsPassing(Exception):  # noqa: N818 - LightRAG stores its text; it is never raised
+    pass
+
+
+def failure(key: str, stored: Any) -> DocumentFailedError:
+    """The error for document ``key``, out of the text that LightRAG stored about its failure.
+
+    Returns:
+        ``DocumentInterruptedError`` or ``DocumentPostponedError`` when inserting it again may help, without a change;
+        else ``DocumentFailedError``.
+    """
+    reason = " ".join(str(stored or "no reason given").split())
+    if reason.startswith(_DIED):
+        return DocumentInterruptedError(f"document {key!r} was set aside: {reason.removeprefix(_DIED)}")
+    if reason.startswith((_PASSING, _ABORTED)):
+        return DocumentPostponedError(f"document {key!r} could not be processed now: {reason.removeprefix(_PASSING)}")
+    return DocumentFailedError(f"document {key!r} failed in LightRAG: {reason}")
