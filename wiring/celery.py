@@ -47,7 +47,7 @@ def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
     app.conf[CONTAINER] = container
     tell_task_ids()
     uid = f"lightrag-neo4j-{id(container)}"
-    before_fork = functools.partial(_before_fork, container, lightrag)
+    before_fork = functools.partial(_before_fork, app, container, lightrag)
     signals.worker_init.connect(before_fork, weak=False, dispatch_uid=uid)
     signals.worker_process_init.connect(_join_shared_state, weak=False, dispatch_uid=uid)
     close = functools.partial(_close, container)
@@ -56,8 +56,10 @@ def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
     atexit.register(close)  # the only one that runs in a cold shutdown of the solo, threads and gevent pools
 
 
-def _before_fork(container: Container, lightrag: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001 - bound above
+def _before_fork(app: Celery, container: Container, lightrag: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001 - bound above
     """Check everything in the parent, and set up what its children share."""
+    if sender.app is not app:  # tests may start the workers of several apps in one process
+        return
     try:
         settings = container.settings()
         check_wired(container, also=[task.run for task in sender.app.tasks.values()])

@@ -34,7 +34,7 @@ async def greet(name: str, *, driver: Any = Provide[Container.driver]) -> str:
 
 
 def test_a_coroutine_function_becomes_a_task(app: Celery) -> None:
-    task = async_task(app, name="add")(add)
+    task = async_task(app, name="add", shared=False)(add)
     assert task.name == "add"
     assert task.__doc__ == "Add."
     assert task.delay(1, c=2).get() == 4
@@ -42,7 +42,7 @@ def test_a_coroutine_function_becomes_a_task(app: Celery) -> None:
 
 def test_wrong_arguments_fail_where_the_task_is_called(app: Celery) -> None:
     app.conf.task_always_eager = False
-    task = async_task(app, name="add")(add)
+    task = async_task(app, name="add", shared=False)(add)
     with pytest.raises(TypeError, match="missing 1 required positional argument"):
         task.delay()
     with pytest.raises(TypeError, match="takes from 1 to 2 positional arguments but 3 were given"):
@@ -52,7 +52,7 @@ def test_wrong_arguments_fail_where_the_task_is_called(app: Celery) -> None:
 
 
 def test_injected_arguments_are_no_part_of_the_signature(app: Celery, container: Container) -> None:
-    task = async_task(app, name="greet")(greet)
+    task = async_task(app, name="greet", shared=False)(greet)
     assert list(inspect.signature(task.run).parameters) == ["name"]
     with container.driver.override("a fake"):
         assert task.delay("Ada").get() == "Ada got a fake"
@@ -69,7 +69,7 @@ annotated = inject(annotated)
 
 def test_what_is_injected_by_annotation_is_no_part_of_it_either(app: Celery, container: Container) -> None:
     app.conf.task_always_eager = False
-    task = async_task(app, name="annotated")(annotated)
+    task = async_task(app, name="annotated", shared=False)(annotated)
     assert list(inspect.signature(task.run).parameters) == ["name"]
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'name'"):
         task.delay()
@@ -79,7 +79,7 @@ def test_what_is_injected_by_annotation_is_no_part_of_it_either(app: Celery, con
 
 
 def test_a_bound_task_sees_itself(app: Celery) -> None:
-    @async_task(app, name="who", bind=True)
+    @async_task(app, name="who", bind=True, shared=False)
     async def who(self: Task[..., Any], suffix: str) -> str:
         return f"{self.name}{suffix}"
 
@@ -87,7 +87,7 @@ def test_a_bound_task_sees_itself(app: Celery) -> None:
 
 
 def test_an_error_reaches_the_caller(app: Celery) -> None:
-    @async_task(app, name="failing")
+    @async_task(app, name="failing", shared=False)
     async def failing() -> None:
         raise AppContainerError("one line")
 

@@ -1,0 +1,137 @@
+"""``ReliableTask`` without a server. Real brokers, and processes that are really killed, are in tests/faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from celery.exceptions import Retry
+from neo4j.exceptions import ServiceUnavailable
+
+from app_container import Container
+from app_container.errors import DeliveryLimitError
+from wiring.celery_delivery import LOST, ReliableTask
+from wiring.celery_documents import DocumentTask
+from wiring.celery_tasks import CONTAINER, async_task
+
+
+@pytest.fixture
+def app(container: Container, monkeypatch: pytest.MonkeyPatch) -> Celery:
+    monkeypatch.setattr(ReliableTask, "_pause", lambda *_: 0)
+    app = Celery(broker="memory://", backend="cache+memory://", set_as_current=False)
+    app.conf[CONTAINER] = container
+    return app
+
+
+class Flaky:
+    """Fails a number of times."""
+
+    def __init__(self, failures: int) -> None:
+        self.calls = 0
+        self._failures = failures
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self._failures:
+            raise ServiceUnavailable(f"away {self.calls}")
+        return f"done after {self.calls}"
+
+
+def plain(app: Celery, work: Callable[[], str], **options: Any) -> Any:
+    @app.task(base=ReliableTask, name="work", shared=False, **options)
+    def run() -> str:
+        return work()
+
+    return run
+
+
+def coroutine(app: Celery, work: Callable[[], str], **options: Any) -> Any:
+    @async_task(app, base=ReliableTask, name="work", shared=False, **options)
+    async def run() -> str:
+        return work()
+
+    return run
+
+
+@pytest.fixture(params=[plain, coroutine])
+def make_task(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def eagerly(task: Any) -> Any:
+    task.app.conf.task_always_eager = True
+    return task.delay().get()
+
+
+def test_what_passes_is_tried_again(app: Celery, make_task: Any) -> None:
+    assert eagerly(make_task(app, Flaky(failures=3))) == "done after 4"
+
+
+def test_a_worker_tries_it_again(app: Celery, make_task: Any) -> None:
+    task = make_task(app, Flaky(failures=3))
+    with start_worker(app, perform_ping_check=False, shutdown_timeout=30):
+        assert task.delay().get(timeout=20) == "done after 4"
+
+
+def test_in_the_end_it_fails_with_what_did_not_pass(app: Celery, make_task: Any) -> None:
+    work = Flaky(failures=100)
+    with pytest.raises(ServiceUnavailable, match="away 3"):
+        eagerly(make_task(app, work, max_retries=2))
+    assert work.calls == 3
+
+
+def test_what_does_not_pass_is_not_tried_again(app: Celery, make_task: Any) -> None:
+    def work() -> str:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        eagerly(make_task(app, work))
+
+
+def test_called_directly_it_is_a_function(app: Celery) -> None:
+    with pytest.raises(ServiceUnavailable):
+        plain(app, Flaky(failures=1))()
+
+
+def test_a_task_that_was_lost_is_sent_again_until_its_limit(app: Celery) -> None:
+    work = Flaky(failures=0)
+    task = plain(app, work, delivery_limit=3)
+    for lost in range(2):
+        headers = {LOST: lost} if lost else {}
+        task.push_request(
+            id="a", retries=4, called_directly=False, delivery_info={"redelivered": True}, args=(), kwargs={}, **headers
+        )
+        with pytest.raises(Retry) as caught:
+            task.__call__()
+        again: Any = caught.value
+        options = again.sig.options
+        assert (options["headers"], options["retries"], options["task_id"]) == ({LOST: lost + 1}, 4, "a")
+        task.pop_request()
+    task.push_request(
+        id="a", called_directly=False, delivery_info={"redelivered": True}, args=(), kwargs={}, **{LOST: 2}
+    )
+    with pytest.raises(DeliveryLimitError, match="work was taken up 3 times, and each time its process died or was"):
+        task.__call__()
+    assert work.calls == 0
+
+
+def test_pauses_grow_at_random_and_have_a_bound() -> None:
+    app = Celery(set_as_current=False)
+    task = plain(app, Flaky(failures=0), retry_backoff=2, retry_backoff_max=30)
+    pauses = [[task._pause(tries) for _ in range(300)] for tries in range(12)]
+    assert all(min(each) >= 1 for each in pauses)
+    assert [max(each) <= 1 + min(30, 2 * 2**tries) for tries, each in enumerate(pauses)] == [True] * 12
+    assert len(set(pauses[8])) > 10
+
+
+def test_a_text_is_shown_by_its_length(app: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    @async_task(app, base=DocumentTask, name="insert", shared=False)
+    async def insert(text: str, *, document_id: str) -> None: ...
+
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setitem(app.amqp.__dict__, "send_task_message", lambda *args, **_: shown.append(args[2].headers))
+    insert.delay("a secret " * 100, document_id="a")
+    assert (shown[0]["argsrepr"], shown[0]["kwargsrepr"]) == ("(<900 characters>)", "{'document_id': 'a'}")
