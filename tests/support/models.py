@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from neo4j.exceptions import ServiceUnavailable
+
 from wiring.lightrag import offline
 
 
@@ -14,6 +16,13 @@ async def failing_on_request(prompt: str, **options: Any) -> str:
     """The offline model, which fails for a text that says so, unless the file $FORGIVE exists."""
     if "PLEASE-FAIL" in prompt and not os.path.exists(os.environ.get("FORGIVE", "")):  # noqa: PTH110, ASYNC240
         raise ConnectionError("the model is out of order")
+    return await offline.complete(prompt, **options)
+
+
+async def without_neo4j(prompt: str, **options: Any) -> str:
+    """The offline model, whose tool cannot reach Neo4j unless the file $FORGIVE exists."""
+    if not os.path.exists(os.environ["FORGIVE"]):  # noqa: PTH110, ASYNC240 - it is quick
+        raise ServiceUnavailable("the server is away")
     return await offline.complete(prompt, **options)
 
 

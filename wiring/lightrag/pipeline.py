@@ -57,7 +57,7 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
 
     async def _set_aside(self, key: str, row: Any, times: int) -> None:
         update, _, _ = self._build_pending_reset_update(row, None)
-        reason = f"{_DIED}its process died {times} times while it was being processed"
+        reason = f"{_DIED}it was interrupted {times} times while it was processed"
         await self.doc_status.upsert({key: {**update, "status": DocStatus.FAILED, "error_msg": reason}})
 
     async def _finalize_doc_failure(self, *, error: BaseException, **rest: Any) -> None:

@@ -1,0 +1,111 @@
+"""Tasks that are coroutines, in a real prefork worker: everything Celery offers for tasks works for them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import chain, chord, group
+from celery.exceptions import NotRegistered, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
+from kombu.exceptions import EncodeError
+
+from tests.support.servers import Server
+from tests.support.workers import StartWorker, WorkerProcess
+
+TIMEOUT = 40
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + TIMEOUT
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def tasks(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:  # noqa: ARG001 - it is set
+    """The module of the worker's tasks, as who sends them imports it."""
+    import importlib
+    import sys
+
+    module = importlib.import_module("tests.support.async_tasks")
+    yield module
+    module.app.close()
+    module.container.unwire()
+    del sys.modules["tests.support.async_tasks"]
+
+
+@pytest.fixture
+def worker(tasks: Any, start_worker: StartWorker) -> WorkerProcess:
+    worker = start_worker("--concurrency", "2", app="tests.support.async_tasks")
+    assert tasks.add.delay(1).get(timeout=60) == 2
+    return worker
+
+
+def test_calls_retries_and_canvas(tasks: Any, worker: WorkerProcess) -> None:
+    add, total = tasks.add, tasks.total
+    assert add.delay(1, c=2).get(timeout=TIMEOUT) == 4
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
+        add.delay(c=2)
+    with pytest.raises(EncodeError):
+        add.delay(object())
+    with pytest.raises(NotRegistered, match="no_such_task"):
+        tasks.app.send_task("no_such_task").get(timeout=TIMEOUT)
+
+    results = [tasks.who.delay(str(n)) for n in range(4)]
+    assert [result.get(timeout=TIMEOUT) for result in results] == [
+        ["who", result.id, 2, str(n)] for n, result in enumerate(results)
+    ]
+    assert tasks.flaky.delay(2).get(timeout=TIMEOUT) == 2
+
+    assert chain(add.s(1), add.s(2), add.s(3))().get(timeout=TIMEOUT) == 7
+    assert group(add.s(n) for n in range(5))().get(timeout=TIMEOUT) == [1, 2, 3, 4, 5]
+    assert chord((add.s(n) for n in range(5)), total.s())().get(timeout=TIMEOUT) == 15
+    assert add.chunks([(n, 1) for n in range(6)], 3)().get(timeout=TIMEOUT) == [[1, 2, 3], [4, 5, 6]]
+    assert add.starmap([(1, 2), (3, 4)]).delay().get(timeout=TIMEOUT) == [3, 7]
+    assert tasks.fan_out.delay([1, 2, 3]).get(timeout=TIMEOUT) == 9
+
+    # Log lines tell the task, also those of coroutines, of which several run in one thread.
+    lines = re.findall(r"\[([\w-]+)\] I am ([\w-]+), try \d", worker.log)
+    assert len(lines) == 12
+    assert all(told == own for told, own in lines)
+
+
+def test_limits_and_revocation_leave_no_connection_in_use(
+    tasks: Any, worker: WorkerProcess, neo4j_server: Server, tmp_path: Path
+) -> None:
+    def held(mark: str) -> int:
+        (file,) = until(lambda: list(tmp_path.glob(f"{mark}.*.held")))
+        return int(file.suffixes[-2][1:])
+
+    soft = tasks.stuck.apply_async((str(tmp_path / "soft"),), soft_time_limit=1)
+    process = held("soft")
+    with pytest.raises(SoftTimeLimitExceeded):
+        soft.get(timeout=TIMEOUT)
+    assert (tmp_path / "soft.cancelled").exists()
+    assert (tmp_path / "soft.ended").read_text() == "0"
+    found = until(lambda: [each for _ in range(4) if (each := tasks.in_use.delay().get(timeout=TIMEOUT))[0] == process])
+    assert found[0] == [process, 0]
+
+    hard = tasks.stuck.apply_async((str(tmp_path / "hard"),), time_limit=2)
+    killed = held("hard")
+    with pytest.raises(TimeLimitExceeded):
+        hard.get(timeout=TIMEOUT)
+    revoked = tasks.stuck.delay(str(tmp_path / "revoked"))
+    terminated = held("revoked")
+    revoked.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        revoked.get(timeout=TIMEOUT)
+
+    # The processes that were ended are replaced, and their connections are gone.
+    processes = until(
+        lambda: len(seen := {tasks.in_use.delay().get(timeout=TIMEOUT)[0] for _ in range(6)}) == 2 and seen
+    )
+    assert processes.isdisjoint({killed, terminated})
+    assert worker.stop() == 0
+    neo4j_server.until_no_connection_is_left()
