@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.app import backends
 
 from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
-from wiring import folder_broker
+from wiring import folder_broker, folder_worker
 from wiring.celery_logging import LOG_FORMAT
 
 
@@ -47,6 +47,7 @@ def _options(settings: CelerySettings) -> dict[str, Any]:
     folder = settings.data_dir.absolute()
     if settings.broker_url.startswith("filesystem://"):
         messages, control = _private(folder / "messages"), _private(folder / "control")
+        signals.worker_init.connect(folder_worker.start_worker, weak=False)
         options["broker_url"] = folder_broker.URL
         options["broker_transport_options"] = {
             "data_folder_in": str(messages),

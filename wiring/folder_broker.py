@@ -1,16 +1,22 @@
-"""Celery's folder broker and file results, without their races.
+"""Celery's folder broker and file results, without their races, and without a loss when a process is killed.
 
 kombu's file-system transport opens a message's file under its final name and then writes it; a reader takes no lock, so
 it can take a message that is not there yet, and lose it. Here a file gets its name when it is complete, and a reader
 claims it by renaming, which only one can do. The same for results, so nobody reads half of one.
 
-It also creates the file of an exchange's bindings before it locks it, so of two processes that bind a queue at the same
-time, the first ones of that exchange, one is forgotten. Here that file, too, is complete when it gets its name.
+kombu also deletes a message when it is read, so those that a killed worker had and did not acknowledge are lost. Here
+its claimed file stays until then. To give it back, and to note that it was delivered before, is to rename it once more:
+there is no moment in which a kill would lose a message, or make two of it.
+
+kombu creates the file of an exchange's bindings before it locks it, so of two processes that bind a queue at the same
+time one is forgotten, and changes it in place. Here one process after the other writes a whole new one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import logging
 import os
 import uuid
 from pathlib import Path
@@ -26,18 +32,54 @@ from kombu.utils.json import dumps, loads
 URL = "folder://localhost"
 RESULTS = f"{__name__}.FileResults+"
 
+_CLAIMED = ".claimed"
+_REDELIVERED = "_redelivered"
+
 # A scheme of its own, so that whoever uses kombu's "filesystem" in the same process gets kombu's.
 TRANSPORT_ALIASES["folder"] = f"{__name__}:Transport"
 
+_log = logging.getLogger("wiring.folder_broker")
+
 
 class Channel(filesystem.Channel):
-    """A channel whose messages are complete before they have a name, and are claimed by renaming."""
+    """A channel whose messages are complete before they have a name, and have a file until they are acknowledged.
 
-    def _queue_bind(self, exchange: str, *binding: Any) -> None:
-        file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]  # unknown to the stub
-        if not file.exists():
-            _create_whole(file, b"[]")
-        super()._queue_bind(exchange, *binding)
+    The name of a claimed file is its message's delivery tag.
+    """
+
+    def basic_consume(self, queue: str, no_ack: bool, callback: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: FBT001 - kombu's signature
+        """Consume from ``queue``; without acknowledgement a message is gone when it is delivered."""
+
+        def deliver(message: Any) -> Any:
+            if no_ack:
+                self._forget(message.delivery_tag)
+            return callback(message)
+
+        return super().basic_consume(queue, no_ack, deliver, *args, **kwargs)
+
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
+        """The next message of ``queue``, or None."""
+        message: Any = super().basic_get(queue, no_ack, **kwargs)
+        if message is not None and no_ack:
+            self._forget(message.delivery_tag)
+        return message
+
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Forget a message."""
+        self._forget(delivery_tag)
+        super().basic_ack(delivery_tag, multiple)
+
+    def basic_reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002 - kombu's signature
+        """Forget a message, or give it back."""
+        super().basic_reject(delivery_tag, requeue)
+        if not requeue:
+            self._forget(delivery_tag)
+
+    def _restore(self, message: Any) -> None:
+        _give_back(Path(self.data_folder_in) / message.delivery_tag)
+
+    def _forget(self, delivery_tag: str) -> None:
+        (Path(self.data_folder_in) / delivery_tag).unlink(missing_ok=True)
 
     def _put(self, queue: str, message: Any, **_: Any) -> None:  # type: ignore[override]  # two stubs disagree
         folder = Path(self.data_folder_out)
@@ -46,17 +88,41 @@ class Channel(filesystem.Channel):
     def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002 - kombu's signature
         folder = Path(self.data_folder_in)
         for name in sorted(os.listdir(folder)):  # noqa: PTH208 - a queue can be long, and names are all it takes
-            if name.partition(".")[2] != f"{queue}.msg":
+            stem, _, rest = name.partition(".")
+            if rest != f"{queue}.msg":
                 continue
-            claimed = folder / f"{name}.claimed"
+            claimed = folder / (name + _CLAIMED)
             try:
                 (folder / name).rename(claimed)
-            except FileNotFoundError:  # another reader was faster
+                payload = loads(claimed.read_bytes().decode())
+            except FileNotFoundError:  # another reader was faster, or a worker that starts gave it back
                 continue
-            payload = loads(claimed.read_bytes().decode())
-            claimed.unlink()
+            except ValueError:  # what a power failure can leave; it must not stop the worker, now and at every start
+                unreadable = claimed.replace(folder / f"{name}.unreadable")
+                _log.error("%s is no message; the worker goes on without it", unreadable)
+                continue
+            properties = payload["properties"]
+            properties["delivery_tag"] = claimed.name
+            properties["delivery_info"]["redelivered"] = stem.endswith(_REDELIVERED)
             return payload
         raise Empty
+
+    def _queue_bind(self, exchange: str, *binding: Any) -> None:
+        self._change_table(exchange, binding, bound=True)
+
+    def _delete(self, queue: str, exchange: str, *binding: Any, **_: Any) -> None:
+        self._purge(queue)
+        self._change_table(exchange, binding, bound=False)
+
+    def _change_table(self, exchange: str, binding: tuple[Any, ...], *, bound: bool) -> None:
+        file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]  # unknown to the stub
+        binding = tuple(part or "" for part in binding)
+        with (self.control_folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            table: list[Any] = list(self.get_table(exchange))
+            if (binding in table) != bound:
+                table = [binding, *table] if bound else [other for other in table if other != binding]
+                _write_whole(file, dumps(table).encode())
 
 
 class Transport(filesystem.Transport):
@@ -74,18 +140,28 @@ class FileResults(FilesystemBackend):
         _write_whole(Path(os.fsdecode(filename)), ensure_bytes(value))
 
 
-def _create_whole(path: Path, data: bytes) -> None:
-    partial = _write_beside(path, data)
-    with contextlib.suppress(FileExistsError):  # another process was faster
-        path.hardlink_to(partial)
-    partial.unlink()
+def recover(folder: Path) -> int:
+    """Give all claimed messages back to their queues; for a worker that starts, when no other has the folder.
+
+    Args:
+        folder: the one of the messages.
+
+    Returns:
+        How many they were.
+    """
+    claimed = sorted(folder.glob(f"*{_CLAIMED}"))
+    for path in claimed:
+        _give_back(path)
+    return len(claimed)
+
+
+def _give_back(claimed: Path) -> None:
+    stem, _, rest = claimed.name.removesuffix(_CLAIMED).partition(".")
+    with contextlib.suppress(FileNotFoundError):  # it was acknowledged meanwhile, or given back
+        claimed.rename(claimed.with_name(f"{stem.removesuffix(_REDELIVERED)}{_REDELIVERED}.{rest}"))
 
 
 def _write_whole(path: Path, data: bytes) -> None:
-    _write_beside(path, data).replace(path)
-
-
-def _write_beside(path: Path, data: bytes) -> Path:
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     partial.write_bytes(data)
-    return partial
+    partial.replace(path)

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import threading
 import time
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,17 @@ from kombu import Connection, Consumer, Exchange, Queue
 
 from app_container.settings import CelerySettings
 from wiring.celery_options import make_app
+from wiring.folder_broker import Transport
+from wiring.folder_worker import FolderInUseError, take_folder
+
+MESSAGES = Path("celery/messages")
+TASKS = Queue("tasks", Exchange("tasks"), routing_key="tasks")
+FORK = multiprocessing.get_context("fork")
 
 
 @pytest.fixture
 def app() -> Celery:
+    Transport.global_state.clear()  # kombu keeps for the process what is bound, and every test has a folder of its own
     return make_app(CelerySettings(data_dir=Path("celery")))
 
 
@@ -76,10 +84,9 @@ def bind(number: int, start: float) -> None:
 
 
 def test_processes_that_bind_at_the_same_time_are_all_remembered(app: Celery) -> None:
-    context = multiprocessing.get_context("fork")
     for _ in range(10):
         start = time.time() + 0.3
-        processes = [context.Process(target=bind, args=(number, start)) for number in range(2)]
+        processes = [FORK.Process(target=bind, args=(number, start)) for number in range(2)]
         for process in processes:
             process.start()
         for process in processes:
@@ -115,3 +122,127 @@ def test_a_result_is_never_seen_in_part(app: Celery) -> None:
         meta = app.backend.get_task_meta("id", cache=False)
         assert meta["status"] == "PENDING" or meta["result"] == long
     thread.join()
+
+
+def send(app: Celery, *bodies: Any) -> None:
+    with app.connection_for_write() as connection:
+        for body in bodies:
+            connection.Producer().publish(body, exchange=TASKS.exchange, routing_key="tasks", declare=[TASKS])
+
+
+def take(connection: Connection, **options: Any) -> Any:
+    message: Any = TASKS(connection.default_channel).get(**options)
+    assert message is not None
+    return message
+
+
+def received(message: Any) -> tuple[Any, bool]:
+    return message.payload, message.delivery_info["redelivered"]
+
+
+def take_and_acknowledge_all(app: Celery) -> list[tuple[Any, bool]]:
+    found = []
+    with app.connection_for_read() as connection:
+        while (message := TASKS(connection.default_channel).get()) is not None:
+            found.append(received(message))
+            message.ack()
+    return found
+
+
+def files(ending: str) -> int:
+    return len(list(MESSAGES.glob(f"*{ending}")))
+
+
+def test_a_message_has_a_file_until_it_is_acknowledged_that_is_neither_counted_nor_purged(app: Celery) -> None:
+    send(app, "one", "two")
+    with app.connection_for_read() as connection:
+        message = take(connection)
+        assert received(message) == ("one", False)
+        declared: Any = TASKS(connection.default_channel).queue_declare(passive=True)
+        assert declared.message_count == 1
+        assert TASKS(connection.default_channel).purge() == 1
+        send(make_app(CelerySettings(data_dir=Path("celery"))), "three")  # a client takes nothing from the worker
+        assert (files(".claimed"), files(".msg")) == (1, 1)
+        message.ack()
+        assert files(".claimed") == 0
+    assert take_and_acknowledge_all(app) == [("three", False)]
+    assert files("") == 0
+
+
+def test_a_message_that_needs_no_acknowledgement_is_gone_when_it_is_delivered(app: Celery) -> None:
+    send(app, "one", "two")
+    left: list[int] = []
+    with app.connection_for_read() as connection:
+        take(connection, no_ack=True)
+        left.append(files(".claimed"))
+        with Consumer(connection, [TASKS], callbacks=[lambda *_: left.append(files(""))], no_ack=True):
+            connection.drain_events(timeout=10)
+    assert left == [0, 0]
+
+
+def test_a_rejected_message_is_gone_or_comes_back_to_its_place_and_says_so(app: Celery) -> None:
+    send(app, "one", "two", "three")
+    with app.connection_for_read() as connection:
+        take(connection).reject()
+        assert (files(".claimed"), files(".msg")) == (0, 2)
+        for _ in range(3):
+            take(connection).requeue()
+            assert (files(".claimed"), files(".msg")) == (0, 2)
+    assert take_and_acknowledge_all(app) == [("two", True), ("three", False)]
+
+
+def test_who_ends_gives_back_once_what_it_did_not_acknowledge(app: Celery) -> None:
+    send(app, *range(5))
+    with app.connection_for_read() as connection:
+        messages = [take(connection) for _ in range(4)]
+        messages[1].ack()
+    messages[0].channel.basic_ack(messages[0].delivery_tag)  # too late: it is somebody else's
+    assert take_and_acknowledge_all(app) == [(0, True), (2, True), (3, True), (4, False)]
+
+
+def take_folder_and_two_messages(done: Pipe) -> None:
+    take_folder(MESSAGES.absolute())
+    with make_app(CelerySettings(data_dir=Path("celery"))).connection_for_read() as connection:
+        done.send([take(connection).payload for _ in range(2)])
+        time.sleep(60)
+
+
+def take_folder_too(answer: Pipe) -> None:
+    try:
+        take_folder(MESSAGES.absolute())
+    except FolderInUseError as error:
+        answer.send(str(error))
+    else:
+        answer.send([file.name for file in MESSAGES.glob("*.claimed")])
+
+
+def test_the_next_worker_takes_up_what_a_killed_one_left_and_none_comes_before(app: Celery) -> None:
+    send(app, *range(3))
+    here, there = FORK.Pipe()
+    worker = FORK.Process(target=take_folder_and_two_messages, args=(there,))
+    worker.start()
+    assert here.recv() == [0, 1]
+    second = FORK.Process(target=take_folder_too, args=(there,))
+    second.start()
+    told = here.recv()
+    assert told.startswith(
+        f"{MESSAGES.absolute()} is in use by worker {worker.pid} or a process it started, and a second"
+    )
+    assert take_and_acknowledge_all(app) == [(2, False)]
+    worker.kill()
+    worker.join()
+    assert files(".claimed") == 2
+    third = FORK.Process(target=take_folder_too, args=(there,))
+    third.start()
+    assert here.recv() == []
+    assert take_and_acknowledge_all(app) == [(0, True), (1, True)]
+    second.join()
+    third.join()
+
+
+def test_what_is_no_message_is_put_aside(app: Celery, caplog: pytest.LogCaptureFixture) -> None:
+    (MESSAGES / "0_a.tasks.msg").touch()
+    send(app, "one")
+    assert take_and_acknowledge_all(app) == [("one", False)]
+    assert [path.name for path in MESSAGES.iterdir()] == ["0_a.tasks.msg.unreadable"]
+    assert f"{MESSAGES.absolute()}/0_a.tasks.msg.unreadable is no message" in caplog.text

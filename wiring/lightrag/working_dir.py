@@ -8,14 +8,13 @@ them, however they end: a child that outlives its parent still keeps others out.
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app_container.errors import AppContainerError
+from wiring.folder_lock import open_lock, take_lock
 
 if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings
@@ -73,18 +72,15 @@ def claim_working_dir(settings: LightRAGSettings) -> None:
     if file is None or not (file.is_ours or file.is_for_children):
         file = _opened[folder] = _LockFile(_open(settings, folder))
     try:
-        fcntl.flock(file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder = take_lock(file.descriptor, file.opened_by)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EAGAIN):
-            raise unwritable(settings, error) from None
-        holder = os.pread(file.descriptor, 20, 0).decode(errors="replace").strip() or "?"
+        raise unwritable(settings, error) from None
+    if holder is not None:
         raise WorkingDirInUseError(
             f"{settings.working_dir} is in use by process {holder} or one it started, and its files would lose what a "
             "second one writes; use that worker, or another LIGHTRAG_WORKING_DIR"
-        ) from None
+        )
     file.claims += 1
-    os.ftruncate(file.descriptor, 0)
-    os.pwrite(file.descriptor, f"{file.opened_by}\n".encode(), 0)
 
 
 def release_working_dir(settings: LightRAGSettings) -> None:
@@ -111,7 +107,6 @@ def _is_file_based(settings: LightRAGSettings) -> bool:
 
 def _open(settings: LightRAGSettings, folder: Path) -> int:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        return open_lock(folder)
     except OSError as error:
         raise unwritable(settings, error) from None
