@@ -53,5 +53,6 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
     while following is not None and id(following) not in seen:
         seen.add(id(following))
         yield following
-        attempt = getattr(following, "last_attempt", None)  # tenacity.RetryError, without importing tenacity
-        following = following.__cause__ if attempt is None else attempt.exception()
+        # tenacity.RetryError, without importing tenacity. LightRAG also makes some out of a text, with a cause.
+        attempt = getattr(following, "last_attempt", None)
+        following = attempt.exception() if hasattr(attempt, "exception") else following.__cause__

@@ -125,10 +125,11 @@ def ping(app: Celery) -> list[str]:
 
 
 def quiet_lightrag() -> None:
-    """On a command line, what went wrong is said once, by us; LightRAG would log it as well, with a traceback."""
+    """On a command line, what went wrong is said once, by us; logs would say it as well, LightRAG's with a traceback."""
     import lightrag.utils  # noqa: F401 - it sets the level when it is imported
 
-    logging.getLogger("lightrag").setLevel(logging.CRITICAL)
+    for name in ("lightrag", "wiring.lightrag.documents"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class InWorkers:

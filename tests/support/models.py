@@ -39,6 +39,21 @@ async def slow(prompt: str, **options: Any) -> str:
     return await offline.complete(prompt, **options)
 
 
+async def counted(prompt: str, **options: Any) -> str:
+    """The offline model; the file $CALLS gets a line when a call begins and another when it ends."""
+    _note("begin")
+    await asyncio.sleep(0.2)
+    answer = await offline.complete(prompt, **options)
+    _note("end")
+    return answer
+
+
+def _note(what: str) -> None:
+    file = os.open(os.environ["CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, f"{what} {os.getpid()}\n".encode())
+    os.close(file)
+
+
 def config_with_model(function: str) -> str:
     """A configuration whose model is ``function`` of this module."""
     original = Path(os.environ["APP_CONTAINER_CONFIG"]).read_text()

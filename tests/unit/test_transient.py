@@ -65,7 +65,14 @@ def test_these_pass_also_inside_of_others(error: Exception) -> None:
             raise RuntimeError("no node") from retry_error
 
     assert passing_cause(error) is error
-    for function in (in_vain, raised_from):
+
+    def raised_by_lightrag() -> None:
+        try:
+            in_vain()
+        except Exception as retry_error:
+            raise type(retry_error)("Ada: RetryError") from retry_error  # type: ignore[call-arg]
+
+    for function in (in_vain, raised_from, raised_by_lightrag):
         with pytest.raises(Exception) as caught:  # noqa: PT011 - its type does not matter
             function()
         assert passing_cause(caught.value) is error

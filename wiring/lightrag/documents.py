@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings
     from wiring.lightrag.workspaces import Workspaces
 
-_log = logging.getLogger("wiring.lightrag")
+_log = logging.getLogger(__name__)
 
 QueryMode = Literal["mix", "hybrid", "local", "global", "naive", "bypass"]
 

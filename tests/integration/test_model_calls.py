@@ -1,0 +1,39 @@
+"""How many calls of a model run at once, in all processes of a worker together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.models import config_with_model
+from tests.support.servers import Server, forget_workspace
+from tests.support.workers import StartWorker
+
+
+def test_the_limit_of_model_calls_holds_for_all_children_together(
+    start_worker: StartWorker, neo4j_server: Server, workspace: str, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    config = Path(config_with_model("counted"))
+    config.write_text(config.read_text().replace("\n  options: {}\n", "\n  options: {llm_model_max_async: 2}\n"))
+    workers = start_worker("--concurrency", "3", APP_CONTAINER_CONFIG=str(config), CALLS=str(calls)).until_ready()
+    names = [f"{workspace}_{number}" for number in range(3)]
+    try:
+        results = [
+            workers._app.send_task(
+                "lightrag.insert_document", (f"Here Ada{n} met Bob.",), {"document_id": f"{n}", "workspace": name}
+            )
+            for name in names
+            for n in range(3)
+        ]
+        assert [result.get(timeout=90)["status"] for result in results] == ["processed"] * 9
+    finally:
+        for name in names:
+            forget_workspace(neo4j_server, name)
+    at_once, most, processes = 0, 0, set()
+    for line in calls.read_text().splitlines():
+        what, process = line.split()
+        at_once += 1 if what == "begin" else -1
+        most = max(most, at_once)
+        processes.add(process)
+    assert len(processes) > 1
+    assert most == 2
