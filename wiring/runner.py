@@ -125,7 +125,7 @@ def ping(app: Celery) -> list[str]:
 
 
 def quiet_lightrag() -> None:
-    """On a command line, what went wrong is said once, by us; logs would say it as well, LightRAG's with a traceback."""
+    """On a command line, what went wrong is said once, by us; logs say it as well, LightRAG's with a traceback."""
     import lightrag.utils  # noqa: F401 - it sets the level when it is imported
 
     for name in ("lightrag", "wiring.lightrag.documents"):

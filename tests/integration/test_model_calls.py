@@ -22,8 +22,8 @@ def test_the_limit_of_model_calls_holds_for_all_children_together(
             workers._app.send_task(
                 "lightrag.insert_document", (f"Here Ada{n} met Bob.",), {"document_id": f"{n}", "workspace": name}
             )
-            for name in names
             for n in range(3)
+            for name in names
         ]
         assert [result.get(timeout=90)["status"] for result in results] == ["processed"] * 9
     finally:
