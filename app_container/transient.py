@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from app_container.errors import PassingError
 
@@ -54,5 +55,5 @@ def _with_causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(following))
         yield following
         # tenacity.RetryError, without importing tenacity. LightRAG also makes some out of a text, with a cause.
-        attempt = getattr(following, "last_attempt", None)
+        attempt: Any = getattr(following, "last_attempt", None)
         following = attempt.exception() if hasattr(attempt, "exception") else following.__cause__

@@ -70,7 +70,7 @@ def test_these_pass_also_inside_of_others(error: Exception) -> None:
         try:
             in_vain()
         except Exception as retry_error:
-            raise type(retry_error)("Ada: RetryError") from retry_error  # type: ignore[call-arg]
+            raise type(retry_error)("Ada: RetryError") from retry_error
 
     for function in (in_vain, raised_from, raised_by_lightrag):
         with pytest.raises(Exception) as caught:  # noqa: PT011 - its type does not matter
