@@ -20,6 +20,12 @@ pytest_plugins = [
 ]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-faults", action="store_true", help="every fault on every broker, with 100 documents each: make faults"
+    )
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach the processes that tests start, also where a shell runs all this in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

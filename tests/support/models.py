@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,29 @@ async def slow(prompt: str, **options: Any) -> str:
     """The offline model, after a while."""
     await asyncio.sleep(1.0)
     return await offline.complete(prompt, **options)
+
+
+async def watched(prompt: str, **options: Any) -> str:
+    """The offline model, which takes $MODEL_SECONDS to read a document of ``fault_runs`` and writes to $MODEL_CALLS.
+
+    Each line there is a time, ``begin`` or ``end``, the process, and the document. A text that says PLEASE-DIE kills
+    the process that reads it.
+    """
+    document = re.search(r"---Input Text---.*\bRoom(\d+)\.", prompt, re.DOTALL)
+    if document is None or options.get("history_messages"):  # no extraction, or the second look at the same text
+        return await offline.complete(prompt, **options)
+    _write_call("begin", document.group(1))
+    if "PLEASE-DIE" in prompt:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.sleep(float(os.environ["MODEL_SECONDS"]))
+    answer = await offline.complete(prompt, **options)
+    _write_call("end", document.group(1))
+    return answer
+
+
+def _write_call(what: str, document: str) -> None:
+    with Path(os.environ["MODEL_CALLS"]).open("a") as calls:  # one write at the end of the file, whole
+        calls.write(f"{time.monotonic()} {what} {os.getpid()} {document}\n")
 
 
 def config_with_model(function: str) -> str:
