@@ -10,6 +10,8 @@ import pytest
 
 from tests import PROJECT, SETTINGS
 
+pytest.register_assert_rewrite("tests.support")  # so that what it asserts says what it found
+
 pytest_plugins = [
     "tests.support.servers",
     "tests.support.proxy",

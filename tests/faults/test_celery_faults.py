@@ -79,12 +79,10 @@ class Fault(NamedTuple):
 ALL = ("folder", "rabbitmq", "redis")
 RESULTS = ("redis for results",)
 ONE_CONNECTION = {"NEO4J_MAX_POOL_SIZE": "1", "NEO4J_CONNECTION_ACQUISITION_TIMEOUT": "1"}
-# Redis gives back what a dead worker had only after this many seconds.
-VISIBLE = {"CELERY_VISIBILITY_TIMEOUT": "5"}
 
 FAULTS = [
     Fault("a child is killed", kill_a_child, ("rabbitmq",), ALL),
-    Fault("the worker is killed", kill_the_worker, ("folder", "redis"), ALL, VISIBLE),
+    Fault("the worker is killed", kill_the_worker, ("folder", "redis"), ALL),
     Fault("Neo4j is killed", kill_neo4j, ("folder",), ALL),
     Fault("Neo4j is stopped", stop_neo4j, ("folder",), ALL),
     Fault("the broker is restarted", restart_the_broker, ("redis",), ("rabbitmq", "redis")),

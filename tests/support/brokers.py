@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +25,12 @@ class Broker:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"CELERY_BROKER_URL": self.url, "CELERY_RESULT_BACKEND": self.result_backend}
+        """The settings of a worker that uses it."""
+        return {
+            "CELERY_BROKER_URL": self.url,
+            "CELERY_RESULT_BACKEND": self.result_backend,
+            "CELERY_VISIBILITY_TIMEOUT": "10",  # seconds until Redis gives back what a dead worker had; else an hour
+        }
 
     def start(self) -> None:
         """Start its server, if it has one, and wait until it answers."""
@@ -57,11 +63,11 @@ def folder(_: Path) -> Broker:
 
 def rabbitmq(home: Path) -> Broker:
     port = free_port()
-    server = _server(
-        "rabbitmq-server",
-        lambda: InContainer("rabbitmq:3", 5672, port),
-        lambda: AsProcess(["rabbitmq-server"], home, _rabbitmq_environment(home, port)),
-    )
+    if docker_answers():
+        server: OwnServer = InContainer("rabbitmq:3", 5672, port)
+    else:  # Debian's own script of that name runs as one user only, and keeps the signals to itself
+        command = [_binary("rabbitmq-server", "/usr/lib/rabbitmq/bin")]
+        server = AsProcess(command, home, _rabbitmq_environment(home, port))
     return Broker(f"amqp://guest:guest@127.0.0.1:{port}//", "", server)
 
 
@@ -93,21 +99,20 @@ def redis_for_results(home: Path) -> Broker:
 def _redis_server(home: Path) -> tuple[OwnServer, str]:
     port = free_port()
     # Without it, a Redis that is killed forgets what it was sent since its last snapshot.
-    command = "redis-server --appendonly yes"
-    server = _server(
-        "redis-server",
-        lambda: InContainer("redis:7", 6379, port, command),
-        lambda: AsProcess([*command.split(), "--bind", "127.0.0.1", "--port", str(port)], home),
-    )
+    options = ["--appendonly", "yes"]
+    if docker_answers():
+        server: OwnServer = InContainer("redis:7", 6379, port, ["redis-server", *options])
+    else:
+        command = [_binary("redis-server"), "--bind", "127.0.0.1", "--port", str(port), *options]
+        server = AsProcess(command, home)
     return server, f"redis://127.0.0.1:{port}"
 
 
-def _server(binary: str, in_container: Callable[[], OwnServer], as_process: Callable[[], OwnServer]) -> OwnServer:
+def _binary(name: str, *folders: str) -> str:
     """No server is an error, never a skip."""
-    if docker_answers():
-        return in_container()
-    assert shutil.which(binary), f"neither Docker answers nor is there a {binary}; start the one or install the other"
-    return as_process()
+    found = shutil.which(name, path=os.pathsep.join([*folders, os.environ.get("PATH", "")]))
+    assert found, f"neither Docker answers nor is there a {name}; start the one or install the other"
+    return found
 
 
 BROKERS: dict[str, Callable[[Path], Broker]] = {

@@ -44,7 +44,7 @@ class InContainer:
     """A server in a container, whose port ``inside`` is ``port`` of this machine."""
 
     def __init__(
-        self, image: str, inside: int, port: int, command: str = "", env: Mapping[str, str] | None = None
+        self, image: str, inside: int, port: int, command: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> None:
         from testcontainers.core.container import DockerContainer
 
@@ -52,7 +52,7 @@ class InContainer:
         # A port that Docker chose would be another one after a restart.
         self._container.ports = {f"{inside}/tcp": ("127.0.0.1", port)}
         if command:
-            self._container.with_command(command)
+            self._container.with_command(list(command))
         self._is_made = False
 
     def start(self) -> None:
