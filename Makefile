@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit lint bench lock clean
+.PHONY: help demo test unit faults lint bench lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: $(VENV)/installed ## Run all tests, on a real Neo4j
 
 unit: $(VENV)/installed ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
+
+faults: $(VENV)/installed ## Kill, stop and restart everything under real workers, on each broker; an hour
+	@$(BIN)/python -m pytest tests/faults --all-faults
 
 lint: $(VENV)/installed ## Check style and types
 	@$(BIN)/ruff format --check .

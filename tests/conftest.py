@@ -10,6 +10,8 @@ import pytest
 
 from tests import PROJECT, SETTINGS
 
+pytest.register_assert_rewrite("tests.support")  # so that what it asserts says what it found
+
 pytest_plugins = [
     "tests.support.servers",
     "tests.support.proxy",
@@ -18,6 +20,12 @@ pytest_plugins = [
     "tests.support.workers",
     "tests.support.openai_server",
 ]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-faults", action="store_true", help="every fault on every broker, with 100 documents each: make faults"
+    )
 
 
 def pytest_configure() -> None:

@@ -64,8 +64,8 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
         lost = self._lost + 1
         if lost >= self.delivery_limit:
             raise DeliveryLimitError(
-                f"{self.name} was taken up {lost} times, and each time its process died or was lost; see the worker's "
-                "log for the reason, then send it again"
+                f"{self._told()} was taken up {lost} times, and each time its process died or was lost; "
+                "see the worker's log for the reason, then send it again"
             )
         self._send_again(reason, self._pause(lost), lost=lost)
 
@@ -85,6 +85,10 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
             except Exception as error:
                 raise Reject(error, requeue=True) from error  # it cannot be replaced, so it must stay
         raise Retry(exc=reason, when=pause, is_eager=self.request.is_eager, sig=again)  # type: ignore[arg-type]
+
+    def _told(self) -> str:
+        """What the task does, as the subject of a sentence."""
+        return f"task {self.name!r}"
 
     @property
     def _lost(self) -> int:

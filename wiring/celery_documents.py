@@ -34,6 +34,10 @@ class DocumentTask(ReliableTask):
         shown = argsrepr(args or ())
         return super().apply_async(args, kwargs, *rest, **{"argsrepr": shown, **options})  # type: ignore[arg-type]
 
+    def _told(self) -> str:
+        document_id = (self.request.kwargs or {}).get("document_id")
+        return super()._told() if document_id is None else f"document {document_id!r}"
+
 
 def argsrepr(args: Sequence[Any]) -> str:
     """The arguments as people see them: a long text by its length."""

@@ -40,10 +40,18 @@ def _options(settings: CelerySettings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         "worker_log_format": LOG_FORMAT,
         "broker_connection_retry_on_startup": True,
+        # A result that cannot be stored would end its task without an acknowledgement, and without a trace.
+        "result_backend_always_retry": True,
+        "result_backend_max_retries": 12,  # with Redis' own tries about four minutes
         "include": ["wiring.celery_app"],
     }
     if settings.broker_url.startswith(("redis", "rediss", "sentinel")):
-        options["broker_transport_options"] = {"visibility_timeout": settings.visibility_timeout}
+        options["broker_transport_options"] = {
+            "visibility_timeout": settings.visibility_timeout,
+            # kombu would look for what a dead worker had in every 100 s only
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+        }
     folder = settings.data_dir.absolute()
     if settings.broker_url.startswith("filesystem://"):
         messages, control = _private(folder / "messages"), _private(folder / "control")

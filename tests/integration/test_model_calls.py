@@ -15,7 +15,7 @@ def test_the_limit_of_model_calls_holds_for_all_children_together(
     calls = tmp_path / "calls"
     config = Path(config_with_model("counted"))
     config.write_text(config.read_text().replace("\n  options: {}\n", "\n  options: {llm_model_max_async: 2}\n"))
-    workers = start_worker("--concurrency", "3", APP_CONTAINER_CONFIG=str(config), CALLS=str(calls)).until_ready()
+    workers = start_worker("--concurrency", "3", APP_CONTAINER_CONFIG=str(config), MODEL_CALLS=str(calls)).until_ready()
     text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(6))
     names = [f"{workspace}_{number}" for number in range(3)]
     try:
@@ -29,7 +29,7 @@ def test_the_limit_of_model_calls_holds_for_all_children_together(
             forget_workspace(neo4j_server, name)
     at_once, most, processes = 0, 0, set()
     for line in calls.read_text().splitlines():
-        what, process = line.split()
+        _, what, process, _ = line.split()
         at_once += 1 if what == "begin" else -1
         most = max(most, at_once)
         processes.add(process)

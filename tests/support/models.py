@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +43,35 @@ async def slow(prompt: str, **options: Any) -> str:
 
 
 async def counted(prompt: str, **options: Any) -> str:
-    """The offline model; the file $CALLS gets a line when a call begins and another when it ends."""
-    _note("begin")
+    """The offline model, which writes to $MODEL_CALLS when a call begins and when it ends."""
+    _write_call("begin", "-")
     await asyncio.sleep(0.2)
     answer = await offline.complete(prompt, **options)
-    _note("end")
+    _write_call("end", "-")
     return answer
 
 
-def _note(what: str) -> None:
-    file = os.open(os.environ["CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(file, f"{what} {os.getpid()}\n".encode())
-    os.close(file)
+async def watched(prompt: str, **options: Any) -> str:
+    """The offline model, which takes $MODEL_SECONDS to read a document of ``fault_runs`` and writes to $MODEL_CALLS.
+
+    Each line there is a time, ``begin`` or ``end``, the process, and the document. A text that says PLEASE-DIE kills
+    the process that reads it.
+    """
+    document = re.search(r"---Input Text---.*\bRoom(\d+)\.", prompt, re.DOTALL)
+    if document is None or options.get("history_messages"):  # no extraction, or the second look at the same text
+        return await offline.complete(prompt, **options)
+    _write_call("begin", document.group(1))
+    if "PLEASE-DIE" in prompt:
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.sleep(float(os.environ["MODEL_SECONDS"]))
+    answer = await offline.complete(prompt, **options)
+    _write_call("end", document.group(1))
+    return answer
+
+
+def _write_call(what: str, document: str) -> None:
+    with Path(os.environ["MODEL_CALLS"]).open("a") as calls:  # one write at the end of the file, whole
+        calls.write(f"{time.monotonic()} {what} {os.getpid()} {document}\n")
 
 
 def config_with_model(function: str) -> str:

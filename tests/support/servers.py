@@ -70,15 +70,19 @@ class Server:
         return f"at {now}: {connections}; {running}"
 
 
-@functools.cache
 def choose_server() -> str:
     if _URI:
         return f"NEO4J_URI={_URI}"
+    return "testcontainers" if docker_answers() else "local"
+
+
+@functools.cache
+def docker_answers() -> bool:
     try:
         answer = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)  # noqa: S607
     except (OSError, subprocess.TimeoutExpired):
-        return "local"
-    return "testcontainers" if answer.returncode == 0 else "local"
+        return False
+    return answer.returncode == 0
 
 
 @pytest.fixture(scope="session")

@@ -113,7 +113,9 @@ def test_a_task_that_was_lost_is_sent_again_until_its_limit(app: Celery) -> None
     task.push_request(
         id="a", called_directly=False, delivery_info={"redelivered": True}, args=(), kwargs={}, **{LOST: 2}
     )
-    with pytest.raises(DeliveryLimitError, match="work was taken up 3 times, and each time its process died or was"):
+    with pytest.raises(
+        DeliveryLimitError, match="task 'work' was taken up 3 times, and each time its process died or was"
+    ):
         task.__call__()
     assert work.calls == 0
 
