@@ -17,7 +17,7 @@ try:
     app = make_app(container.settings().celery)
 except AppContainerError as error:
     raise SystemExit(str(error)) from None
-setup(app, container, lightrag=True)
+setup(app, container, lightrag=True, check_server=container.settings().celery.check_server)
 
 EXPECTED = (AppContainerError,)
 """Their message is all there is to say: Celery logs them without a traceback."""
