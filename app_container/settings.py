@@ -169,6 +169,7 @@ class CelerySettings(_Section):
     broker_url: Annotated[str, AfterValidator(_check_broker_url)] = Field("filesystem://", repr=False)
     result_backend: str | None = Field(None, repr=False)
     data_dir: Path = Path(".lightrag/celery")
+    check_server: bool = True
     task_soft_time_limit: PositiveFloat = 900.0
     task_time_limit: PositiveFloat = 960.0
     max_retries: NonNegativeInt = 10

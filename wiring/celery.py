@@ -4,7 +4,8 @@
     setup(app, container)
 
 A driver must not cross a fork, so nothing is opened before it: the parent checks configuration and server with a driver
-of its own, closes that, and every child opens its driver with its first task.
+of its own, closes that, and every child opens its driver with its first task. A child that is spawned imports the
+application's module, and so has a container of its own.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import functools
 import importlib.util
 import logging
 import multiprocessing
+import os
+import signal
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from billiard.common import TERM_SIGNAL
 from celery import Celery, signals
 
 from app_container import AppContainerError, Container
@@ -24,74 +29,117 @@ from app_container.drivers import check_connection
 from app_container.errors import WorkerLoopError
 from app_container.injection import check_wired
 from wiring.celery_logging import tell_task_ids
+from wiring.celery_pools import Pool, pool_of
 from wiring.celery_tasks import CONTAINER, async_task, container_of
+from wiring.lightrag.working_dir import expect_strangers
+
+if TYPE_CHECKING:
+    from app_container.settings import Settings
 
 __all__ = ["async_task", "container_of", "setup"]
 
 _log = logging.getLogger("wiring.celery")
 
 
-def setup(app: Celery, container: Container, *, lightrag: bool = False) -> None:
+def setup(app: Celery, container: Container, *, lightrag: bool = False, check_server: bool = True) -> None:
     """Give ``app``'s workers the container, with the right lifetimes in every pool.
 
-    At start the worker checks the configuration, the server and the wiring, and ends with one line when one of them is
-    wrong. Every child process has its own driver, worker loop and LightRAG, made on first use; they are closed when it
-    stops.
+    At start the worker checks its pool, the configuration, the wiring and the server, and ends with one line when one
+    of them is wrong. Every child process has its own driver, worker loop and LightRAG, made on first use; they are
+    closed when it stops.
 
     Args:
         app: the application whose worker this process is, or whose tasks it calls.
         container: what its tasks receive.
         lightrag: whether LightRAG is what the worker is for. Then it is checked at start, too, and its working
             directory taken, which otherwise happens with the first task that uses it.
+        check_server: whether the worker refuses to start without the server. Else it starts without asking for it,
+            and tasks fail until it is there, or are tried again if they are ``ReliableTask``.
     """
-    app.conf[CONTAINER] = container
     tell_task_ids()
+    app.add_defaults(lambda: {CONTAINER: container})  # unlike changes, not sent to spawned children: it cannot be
     uid = f"lightrag-neo4j-{id(container)}"
-    before_fork = functools.partial(_before_fork, app, container, lightrag)
+    # A spawned child imports the modules of the tasks; the caller's is the one without which they have no container.
+    module = sys._getframe(1).f_globals["__name__"]  # noqa: SLF001 - there is no other way to a caller
+    before_fork = _BeforeFork(app, container, lightrag, check_server, module)
     signals.worker_init.connect(before_fork, weak=False, dispatch_uid=uid)
-    signals.worker_process_init.connect(_join_shared_state, weak=False, dispatch_uid=uid)
+    signals.worker_process_init.connect(_begin_child, weak=False, dispatch_uid=uid)
     close = functools.partial(_close, container)
-    for signal in (signals.worker_process_shutdown, signals.worker_shutdown):
-        signal.connect(close, weak=False, dispatch_uid=uid)
-    atexit.register(close)  # the only one that runs in a cold shutdown of the solo, threads and gevent pools
+    close_child = functools.partial(_close_child, container)
+    signals.worker_process_shutdown.connect(close_child, weak=False, dispatch_uid=uid)
+    signals.worker_shutdown.connect(close, weak=False, dispatch_uid=uid)
+    atexit.register(close)  # the only one that runs in a cold shutdown of the solo and threads pools
 
 
-def _before_fork(app: Celery, container: Container, lightrag: bool, sender: Any = None, **_: Any) -> None:  # noqa: FBT001 - bound above
-    """Check everything in the parent, and set up what its children share."""
-    if sender.app is not app:  # tests may start the workers of several apps in one process
-        return
-    try:
-        settings = container.settings()
-        check_wired(container, also=[task.run for task in sender.app.tasks.values()])
-        agent = check_connection(settings.neo4j)
-        if lightrag or importlib.util.find_spec("lightrag") is not None:
-            from wiring.lightrag import processes
+@dataclass(frozen=True, slots=True)
+class _BeforeFork:
+    """Checks everything in the parent, and sets up what its children share."""
 
-            if lightrag:
-                processes.prepare_graph(settings)  # before share, which forks
-            processes.share(settings.lightrag, _children(sender))
-            if lightrag:
-                processes.prepare(settings.lightrag)
-    except AppContainerError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(1) from None
-    _log.info(
-        "connected to %s at %s; a driver is opened by each process with its first task", agent, settings.neo4j.uri
-    )
+    app: Celery
+    container: Container
+    lightrag: bool
+    check_server: bool
+    module: str
+
+    def __call__(self, sender: Any = None, **_: Any) -> None:
+        if sender.app != self.app:
+            return
+        try:
+            said = self._prepare(sender)
+        except AppContainerError as error:
+            sys.stderr.write(f"{error}\n")
+            raise SystemExit(1) from None
+        except Exception as error:  # Celery would log it, and start the worker
+            _log.exception("the worker cannot start")
+            raise SystemExit(1) from error
+        _log.info("%s; a driver is opened by each process with its first task", said)
+
+    def _prepare(self, worker: Any) -> str:
+        settings = self.container.settings()
+        pool = pool_of(worker)
+        if self.lightrag:
+            pool.refuse_apart()
+        if pool.spawns and self.module != "__main__":  # which they import anyway
+            self.app.conf.include = {*self.app.conf.include, self.module}
+        check_wired(self.container, also=[task.run for task in self.app.tasks.values()])
+        said = f"did not look for Neo4j at {settings.neo4j.uri}"
+        if self.check_server:
+            said = f"connected to {check_connection(settings.neo4j)} at {settings.neo4j.uri}"
+        if self.lightrag or importlib.util.find_spec("lightrag") is not None:
+            self._prepare_lightrag(settings, pool)
+        return said
+
+    def _prepare_lightrag(self, settings: Settings, pool: Pool) -> None:
+        from wiring.lightrag import processes
+
+        if self.lightrag and self.check_server:
+            processes.prepare_graph(settings)  # before share, which forks
+        processes.share(settings.lightrag, pool.forked)
+        if self.lightrag:
+            processes.prepare(settings.lightrag, keep=not pool.spawns)
 
 
-def _children(worker: Any) -> int:
-    """How many processes will be forked; 0 where tasks run in the worker's own process."""
-    from celery.concurrency.prefork import TaskPool
-
-    return int(worker.concurrency or 1) if issubclass(worker.pool_cls, TaskPool) else 0
-
-
-def _join_shared_state(**_: Any) -> None:
-    """Let a child talk to the parent's shared state: billiard gives its children another key than the parent's."""
+def _begin_child(**_: Any) -> None:
+    """Let a forked child talk to the parent's shared state, and a spawned one know that it cannot."""
+    if os.environ.get("FORKED_BY_MULTIPROCESSING"):  # so Celery tells that it was not forked
+        expect_strangers()
+    # billiard gives its children another key than the parent's
     parent = sys.modules.get("wiring.lightrag.processes")
     if parent is not None and parent.shared_key is not None:
         multiprocessing.current_process().authkey = parent.shared_key
+
+
+def _close_child(container: Container, **_: Any) -> None:
+    """Close in a child that ends, undisturbed.
+
+    It was told to end by a signal that it now takes in the default way. The next one, which Celery sends at once, would
+    kill it: while it closes; or, where a native thread takes the signal, while it holds the lock on Celery's queue of
+    results, which then the parent waits for in vain.
+    """
+    before = signal.signal(TERM_SIGNAL, signal.SIG_IGN)
+    _close(container)
+    if before != signal.SIG_DFL:  # else it stays ignored; the child ends by itself, a second after this
+        signal.signal(TERM_SIGNAL, before)
 
 
 def _close(container: Container, **_: Any) -> None:

@@ -20,7 +20,7 @@ try:
     app = make_app(container.settings().celery)
 except AppContainerError as error:
     raise SystemExit(str(error)) from None
-setup(app, container, lightrag=True)
+setup(app, container, lightrag=True, check_server=container.settings().celery.check_server)
 
 OPTIONS: dict[str, Any] = {
     "base": DocumentTask,

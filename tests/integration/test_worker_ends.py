@@ -11,7 +11,6 @@ import pytest
 
 from app_container import AppContainerError
 from tests.support.models import config_with_model
-from tests.support.servers import Server
 from tests.support.workers import StartWorker, call, doc_status, insert
 from wiring.runner import Document
 
@@ -48,17 +47,6 @@ def test_a_worker_whose_parent_is_killed_leaves_no_process_and_the_next_one_take
     assert alive == []
     workers = start_worker("--concurrency", "2").until_ready()
     assert call(workers, "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "unchanged"
-
-
-def test_solo_and_threads_pools_close_what_they_opened(start_worker: StartWorker, neo4j_server: Server) -> None:
-    for number, pool in enumerate(("solo", "threads")):
-        worker = start_worker("--pool", pool, "--concurrency", "2")
-        workers = worker.until_ready()
-        outcomes = insert(workers, [Document(f"Here A{number}{n} met B.", f"{number}{n}.md") for n in range(4)])
-        assert [outcome.error for outcome in outcomes if outcome.error] == []
-        assert worker.stop(signal.SIGTERM) == 0
-        assert worker.drivers("opened") == worker.drivers("closed") == [worker.process.pid]
-        neo4j_server.until_no_connection_is_left()
 
 
 def test_who_waits_for_a_worker_that_died_is_told(start_worker: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:

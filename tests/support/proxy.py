@@ -28,12 +28,18 @@ class Proxy:
 
     ``stopped`` makes it like a server that was sent SIGSTOP: the kernel accepts connections and bytes, and nobody
     answers. ``accepted`` and ``open`` count connections.
+
+    Args:
+        uri: the server.
+        tls: what it shows to clients; None for no TLS.
+        port: where it listens; 0 for any that is free.
     """
 
-    def __init__(self, uri: str, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, uri: str, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         parts = urlsplit(uri)
         self._target = (parts.hostname, parts.port)
         self._tls = tls
+        self.port = port
         self.accepted = 0
         self.open = 0
         self._loop = asyncio.new_event_loop()
@@ -43,7 +49,7 @@ class Proxy:
 
     def __enter__(self) -> Proxy:
         self._thread.start()
-        serving = asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        serving = asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
         self._server = asyncio.run_coroutine_threadsafe(serving, self._loop).result(WAIT)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

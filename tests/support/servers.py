@@ -42,9 +42,9 @@ class Server:
             return [record.data() for record in records]
 
     def our_connections(self) -> list[str]:
-        """Ids of the connections of this project's drivers, as the server sees them."""
+        """Ids of the connections of this project's drivers, as the server sees them; one just made has no name yet."""
         rows = self.query("CALL dbms.listConnections() YIELD connectionId, userAgent")
-        return [row["connectionId"] for row in rows if row["userAgent"].startswith(OUR_AGENT)]
+        return [row["connectionId"] for row in rows if (row["userAgent"] or "").startswith(OUR_AGENT)]
 
     def newest_connection(self) -> int:
         """The number of the newest connection, this one; the server counts them up."""

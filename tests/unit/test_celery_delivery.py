@@ -13,16 +13,16 @@ from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container
 from app_container.errors import DeliveryLimitError
+from wiring.celery import async_task, setup
 from wiring.celery_delivery import LOST, ReliableTask
 from wiring.celery_documents import DocumentTask
-from wiring.celery_tasks import CONTAINER, async_task
 
 
 @pytest.fixture
 def app(container: Container, monkeypatch: pytest.MonkeyPatch) -> Celery:
     monkeypatch.setattr(ReliableTask, "_pause", lambda *_: 0)
     app = Celery(broker="memory://", backend="cache+memory://", set_as_current=False)
-    app.conf[CONTAINER] = container
+    setup(app, container, check_server=False)
     return app
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from app_container.errors import MissingExtraError
 from wiring.lightrag import GRAPH_STORAGES
 from wiring.lightrag.schema import make_constraint
-from wiring.lightrag.working_dir import claim_working_dir, open_for_children
+from wiring.lightrag.working_dir import claim_working_dir, open_for_children, release_working_dir
 
 if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings, Settings
@@ -70,10 +70,15 @@ def prepare_graph(settings: Settings) -> None:
         make_constraint(settings, settings.lightrag.workspace)
 
 
-def prepare(settings: LightRAGSettings) -> None:
+def prepare(settings: LightRAGSettings, *, keep: bool = True) -> None:
     """Find mistakes at once instead of with the first task: take the folder, and build a LightRAG.
 
-    In a parent, its children then share the modules and the tokenizer that this loads.
+    In a parent, its forked children then share the modules and the tokenizer that this loads.
+
+    Args:
+        settings: how LightRAG is built.
+        keep: whether the folder stays taken. A spawned child does not hold it together with its parent, so it has to
+            take it itself.
 
     Raises:
         AppContainerError: LightRAG cannot be built, or another worker has the folder.
@@ -82,6 +87,15 @@ def prepare(settings: LightRAGSettings) -> None:
 
     claim_working_dir(settings)
     build_lightrag(settings, settings.workspace)
+    if not keep:
+        release_working_dir(settings)
+
+
+def _begin_as_child() -> None:
+    # Celery's embedded beat is forked by billiard, and would wait at its end for the process of the shared state, which
+    # multiprocessing still counts among its children, and fail.
+    multiprocessing.process._children.clear()  # type: ignore[attr-defined]  # noqa: SLF001
+    _end_with_those_who_use_it()
 
 
 def _end_with_those_who_use_it() -> None:
@@ -97,4 +111,4 @@ def _end_at_the_end_of(pipe: int) -> None:
     os._exit(0)
 
 
-os.register_at_fork(after_in_child=_end_with_those_who_use_it)
+os.register_at_fork(after_in_child=_begin_as_child)

@@ -39,6 +39,17 @@ class _LockFile:
 
 
 _opened: dict[Path, _LockFile] = {}
+_has_strangers = False
+
+
+def expect_strangers() -> None:
+    """Tell that other processes of the same worker do not share LightRAG's state with this one.
+
+    They would lose each other's changes to an entity with any storages, so from now on the folder is for one process,
+    whatever is kept in it.
+    """
+    global _has_strangers  # noqa: PLW0603 - it is a fact of the process
+    _has_strangers = True
 
 
 def open_for_children(settings: LightRAGSettings) -> None:
@@ -49,7 +60,7 @@ def open_for_children(settings: LightRAGSettings) -> None:
     Raises:
         AppContainerError: the folder cannot be written.
     """
-    if not _is_file_based(settings):
+    if not _is_for_one(settings):
         return
     folder = settings.working_dir.absolute()
     file = _opened.get(folder)
@@ -59,13 +70,13 @@ def open_for_children(settings: LightRAGSettings) -> None:
 
 
 def claim_working_dir(settings: LightRAGSettings) -> None:
-    """Take the folder for this process, and those that share it. Does nothing when the storages are not file-based.
+    """Take the folder for this process, and those that share it. Does nothing when the storages need no folder.
 
     Raises:
         WorkingDirInUseError: somebody else has it; the message tells the process.
         AppContainerError: the folder cannot be written.
     """
-    if not _is_file_based(settings):
+    if not _is_for_one(settings):
         return
     folder = settings.working_dir.absolute()
     file = _opened.get(folder)
@@ -100,9 +111,9 @@ def unwritable(settings: LightRAGSettings, error: OSError) -> AppContainerError:
     )
 
 
-def _is_file_based(settings: LightRAGSettings) -> bool:
+def _is_for_one(settings: LightRAGSettings) -> bool:
     names = (settings.kv_storage, settings.vector_storage, settings.doc_status_storage)
-    return any(name.startswith(FILE_BASED) for name in names)
+    return _has_strangers or any(name.startswith(FILE_BASED) for name in names)
 
 
 def _open(settings: LightRAGSettings, folder: Path) -> int:
