@@ -5,11 +5,13 @@ Your own application looks like this file: a container, an app, ``setup``, and t
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from dependency_injector.wiring import Provide, inject
 
 from app_container import AppContainerError, Container, create_container
+from app_container.errors import DeliveryLimitError, describe
 from wiring.celery import async_task, setup
 from wiring.celery_documents import DocumentTask, report_progress
 from wiring.celery_options import make_app
@@ -22,6 +24,8 @@ except AppContainerError as error:
     raise SystemExit(str(error)) from None
 setup(app, container, lightrag=True, check_server=container.settings().celery.check_server)
 
+_log = logging.getLogger("wiring.celery")
+
 OPTIONS: dict[str, Any] = {
     "base": DocumentTask,
     "throws": (AppContainerError,),  # their message is all there is to say: Celery logs them without a traceback
@@ -31,7 +35,22 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-@async_task(app, name="lightrag.insert_document", bind=True, **OPTIONS)
+class InsertTask(DocumentTask):
+    """Keeps a document that its processes did not survive from those that work on the others."""
+
+    def on_give_up(self, error: DeliveryLimitError) -> None:
+        """Set the document aside, or LightRAG would take it up together with the next one."""
+        arguments = self.request
+        try:
+            documents = container.documents()
+            container.worker_loop().run(
+                documents.set_aside(*(arguments.args or ()), **(arguments.kwargs or {}), error=error)
+            )
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the task ends with the error it was given
+            _log.warning("%s; and the document could not be set aside: %s", error, describe(failure))
+
+
+@async_task(app, name="lightrag.insert_document", bind=True, **OPTIONS | {"base": InsertTask})
 @inject
 async def insert_document(
     self: DocumentTask,

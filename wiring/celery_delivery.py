@@ -63,10 +63,12 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
     def _after_a_loss(self, reason: ProcessDiedError) -> NoReturn:
         lost = self._lost + 1
         if lost >= self.delivery_limit:
-            raise DeliveryLimitError(
+            error = DeliveryLimitError(
                 f"{self._told()} was taken up {lost} times, and each time its process died or was lost; "
                 "see the worker's log for the reason, then send it again"
             )
+            self.on_give_up(error)
+            raise error
         self._send_again(reason, self._pause(lost), lost=lost)
 
     def _send_again(
@@ -85,6 +87,9 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
             except Exception as error:
                 raise Reject(error, requeue=True) from error  # it cannot be replaced, so it must stay
         raise Retry(exc=reason, when=pause, is_eager=self.request.is_eager, sig=again)  # type: ignore[arg-type]
+
+    def on_give_up(self, error: DeliveryLimitError) -> None:
+        """Called before the task fails for good because its processes died; for what else should know of it."""
 
     def _told(self) -> str:
         """What the task does, as the subject of a sentence."""

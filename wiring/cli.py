@@ -21,7 +21,8 @@ from app_container.config_file import find_config
 from app_container.errors import MissingExtraError, describe
 from wiring.check import check as check_all
 from wiring.corpus import read_files
-from wiring.lightrag.documents import QueryMode, check_document_id, check_question
+from wiring.lightrag.document_checks import check_document_id, check_question
+from wiring.lightrag.documents import QueryMode
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.workspaces import check_workspace
 from wiring.progress import download_progress, insert_with_progress

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app_container.errors import ConfigurationError, Problem
-from wiring.lightrag.documents import flaw_of_size, flaw_of_text
+from wiring.lightrag.document_checks import flaw_of_size, flaw_of_text
 from wiring.runner import Document
 
 SUFFIXES = frozenset({".md", ".markdown", ".rst", ".txt"})

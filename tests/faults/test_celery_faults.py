@@ -81,11 +81,11 @@ RESULTS = ("redis for results",)
 ONE_CONNECTION = {"NEO4J_MAX_POOL_SIZE": "1", "NEO4J_CONNECTION_ACQUISITION_TIMEOUT": "1"}
 
 FAULTS = [
-    Fault("a child is killed", kill_a_child, ("rabbitmq",), ALL),
-    Fault("the worker is killed", kill_the_worker, ("folder", "redis"), ALL),
+    Fault("a child is killed", kill_a_child, ("redis",), ALL),
+    Fault("the worker is killed", kill_the_worker, ("folder",), ALL),
     Fault("Neo4j is killed", kill_neo4j, ("folder",), ALL),
     Fault("Neo4j is stopped", stop_neo4j, ("folder",), ALL),
-    Fault("the broker is restarted", restart_the_broker, ("redis",), ("rabbitmq", "redis")),
+    Fault("the broker is restarted", restart_the_broker, ("rabbitmq",), ("rabbitmq", "redis")),
     Fault("the pool is full", nothing, ("folder",), ALL, ONE_CONNECTION),
     Fault("the results are away", take_the_results_away, RESULTS, RESULTS),
 ]

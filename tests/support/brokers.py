@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,13 @@ from kombu import Connection
 
 from tests.support.own_servers import AsProcess, InContainer, OwnServer, free_port, until_it_answers
 from tests.support.servers import docker_answers
+
+GIVEN_BACK_SOON = {
+    "CELERY_VISIBILITY_TIMEOUT": "60",  # seconds until Redis gives back what a dead worker had; else 20 minutes
+    "CELERY_TASK_TIME_LIMIT": "59",
+    "CELERY_TASK_SOFT_TIME_LIMIT": "58",
+    "CELERY_RETRY_BACKOFF_MAX": "30",
+}
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,7 @@ class Broker:
     url: str = ""
     result_backend: str = ""
     server: OwnServer | None = None
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -29,7 +37,7 @@ class Broker:
         return {
             "CELERY_BROKER_URL": self.url,
             "CELERY_RESULT_BACKEND": self.result_backend,
-            "CELERY_VISIBILITY_TIMEOUT": "10",  # seconds until Redis gives back what a dead worker had; else an hour
+            **self.settings,
         }
 
     def start(self) -> None:
@@ -88,7 +96,7 @@ def _rabbitmq_environment(home: Path, port: int) -> dict[str, str]:
 def redis(home: Path) -> Broker:
     """Redis for messages and results."""
     server, address = _redis_server(home)
-    return Broker(f"{address}/0", f"{address}/1", server)
+    return Broker(f"{address}/0", f"{address}/1", server, GIVEN_BACK_SOON)
 
 
 def redis_for_results(home: Path) -> Broker:

@@ -6,7 +6,7 @@ import pytest
 
 from app_container import AppContainerError
 from app_container.settings import LightRAGSettings
-from wiring.lightrag.documents import check_document, make_document_id, source_name
+from wiring.lightrag.document_checks import check_document, make_document_id, source_name
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.workspaces import Workspaces
 

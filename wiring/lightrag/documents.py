@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
-from app_container.errors import describe
+from app_container.errors import AppContainerError, describe
+from wiring.lightrag.document_checks import (
+    check_document,
+    check_document_id,
+    check_question,
+    make_document_id,
+    source_name,
+)
 from wiring.lightrag.errors import (
     DocumentFailedError,
     DocumentNotFoundError,
@@ -21,7 +26,7 @@ from wiring.lightrag.errors import (
     QueryFailedError,
 )
 from wiring.lightrag.fence import check_open, open_for_deletion
-from wiring.lightrag.ingest import POLL_INTERVAL, Report, store_document
+from wiring.lightrag.ingest import POLL_INTERVAL, Report, set_aside, store_document
 
 if TYPE_CHECKING:
     from app_container.settings import LightRAGSettings
@@ -127,6 +132,32 @@ class Documents:
             seconds=round(time.monotonic() - started, 3),
         )
 
+    async def set_aside(
+        self,
+        text: str,
+        *,
+        error: AppContainerError,
+        document_id: str | None = None,
+        file_path: str | None = None,
+        workspace: str | None = None,
+    ) -> None:
+        """Mark a document as failed, unless it is processed or was never stored; for one that nobody survives.
+
+        Args:
+            text: the document; this and the others as for ``insert``.
+            error: why, as who looks at the documents will read it.
+            document_id: what it is called.
+            file_path: where it came from.
+            workspace: where it belongs.
+
+        Raises:
+            DocumentTimeoutError: it is not done after ``document_timeout`` seconds.
+        """
+        key = document_id or make_document_id(text, source_name(file_path))
+        async with self._bounded(f"document {key!r} is not set aside", "set it aside again"):
+            rag = await self._workspaces.get(self._workspaces.check_name(workspace))
+            await set_aside(rag, key, str(error))
+
     def _log(self, level: int, key: str, workspace: str, started: float, what: str) -> None:
         """One line for each document, which says what it cost."""
         seconds, in_use = time.monotonic() - started, self._workspaces.connections_in_use()
@@ -223,69 +254,3 @@ class Documents:
             raise DocumentTimeoutError(
                 f"{what} after {seconds:g} s; {fix}, or raise LIGHTRAG_DOCUMENT_TIMEOUT"
             ) from None
-
-
-def source_name(file_path: str | None) -> str | None:
-    """The name LightRAG keeps for ``file_path``: the path, with ``__`` between its parts.
-
-    LightRAG drops the folders and then takes ``a/README.md`` and ``b/README.md`` for one document.
-    """
-    if file_path is None or not str(file_path).strip():
-        return None
-    parts = [part for part in PurePath(str(file_path).strip()).parts if part not in ("/", ".", "..")]
-    return "__".join(parts) or None
-
-
-def make_document_id(text: str, source: str | None) -> str:
-    """The id of a document that was given none: the same each time it is inserted."""
-    return "doc-" + hashlib.md5((source or text.strip()).encode(), usedforsecurity=False).hexdigest()
-
-
-def check_document(text: str, document_id: str | None, max_bytes: int) -> None:
-    """Refuse what cannot become a document.
-
-    Raises:
-        InvalidDocumentError: the text is empty, binary or too large, or the id is no name.
-    """
-    if not isinstance(text, str):
-        raise InvalidDocumentError(f"the document is {type(text).__name__}, not text; decode it first")
-    if flaw := flaw_of_text(text) or flaw_of_size(len(text.encode(errors="replace")), max_bytes):
-        raise InvalidDocumentError(f"the document {flaw}")
-    if document_id is not None:
-        check_document_id(document_id)
-
-
-def flaw_of_text(text: str) -> str | None:
-    """Why ``text`` cannot be a document, as the end of a sentence about it; None if it can."""
-    if not text.strip():
-        return "is empty; there is nothing to insert"
-    if "\x00" in text:
-        return "contains NUL bytes, so it is not text; extract its text first"
-    return None
-
-
-def flaw_of_size(size: int, max_bytes: int) -> str | None:
-    """Why a document of ``size`` bytes is refused, in the same form."""
-    if size <= max_bytes:
-        return None
-    return f"has {size:,} bytes and lightrag.max_document_bytes is {max_bytes:,}; split it, or raise that"
-
-
-def check_question(text: str) -> None:
-    """Refuse what cannot be a question.
-
-    Raises:
-        InvalidDocumentError: it is empty.
-    """
-    if not isinstance(text, str) or not text.strip():
-        raise InvalidDocumentError("the question is empty; ask something")
-
-
-def check_document_id(document_id: str) -> None:
-    """Refuse what cannot be a document's id.
-
-    Raises:
-        InvalidDocumentError: it is empty, or not printable text.
-    """
-    if not isinstance(document_id, str) or not document_id.strip() or not document_id.isprintable():
-        raise InvalidDocumentError(f"document id {document_id!r} is not a name; use printable characters")

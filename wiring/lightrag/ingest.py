@@ -80,6 +80,15 @@ async def store_document(
     return "processed", None
 
 
+async def set_aside(rag: LightRAG, key: str, reason: str) -> None:
+    """Mark a stored document as failed, so that LightRAG leaves it alone; not one that is processed."""
+    from lightrag.base import DocStatus
+
+    row = await rag.doc_status.get_by_id(key)
+    if row is not None and row["status"] != DocStatus.PROCESSED:
+        await rag.doc_status.upsert({key: {**row, "status": DocStatus.FAILED, "error_msg": reason}})
+
+
 async def _take_refusal(rag: LightRAG, track_id: str) -> str | None:
     """The document LightRAG takes this one for, if it refused it. Its record of that is removed: the reader is here."""
     for record_id, record in (await rag.aget_docs_by_track_id(track_id)).items():
