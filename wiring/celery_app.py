@@ -13,8 +13,8 @@ from dependency_injector.wiring import Provide, inject
 from app_container import AppContainerError, Container, create_container
 from app_container.errors import DeliveryLimitError, describe
 from wiring.celery import async_task, setup
-from wiring.celery_documents import DocumentTask, report_progress
-from wiring.celery_options import make_app
+from wiring.celery.documents import DocumentTask, report_progress
+from wiring.celery.options import make_app
 from wiring.lightrag.documents import Answer, Deleted, Documents, Inserted, QueryMode
 
 try:
@@ -40,11 +40,11 @@ class InsertTask(DocumentTask):
 
     def on_give_up(self, error: DeliveryLimitError) -> None:
         """Set the document aside, or LightRAG would take it up together with the next one."""
-        arguments = self.request
+        request = self.request
         try:
             documents = container.documents()
             container.worker_loop().run(
-                documents.set_aside(*(arguments.args or ()), **(arguments.kwargs or {}), error=error)
+                documents.set_aside(*(request.args or ()), **(request.kwargs or {}), error=error)
             )
         except Exception as failure:  # noqa: BLE001 - whatever it is, the task ends with the error it was given
             _log.warning("%s; and the document could not be set aside: %s", error, describe(failure))

@@ -65,7 +65,7 @@ def _lightrag(settings: Settings, container: Container) -> dict[str, Any]:
 def _celery(settings: Settings) -> dict[str, Any]:
     if importlib.util.find_spec("celery") is None:
         return {"celery": "not installed"}
-    from wiring.celery_options import make_app
+    from wiring.celery.options import make_app
 
     app = make_app(settings.celery)
     in_a_folder = settings.celery.broker_url.startswith("filesystem://")

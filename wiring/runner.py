@@ -96,7 +96,7 @@ def find_workers(settings: Settings) -> InWorkers | None:
         AppContainerError: the broker does not answer, or Celery cannot use its address.
     """
     try:
-        from wiring.celery_options import make_app
+        from wiring.celery.options import make_app
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("celery", "kombu"):
             raise
@@ -190,7 +190,7 @@ class InWorkers:
         return value
 
     def _send(self, task: str, argument: str, workspace: str | None, **options: Any) -> AsyncResult[Any]:
-        from wiring.celery_documents import argsrepr
+        from wiring.celery.documents import argsrepr
 
         kwargs = options | {"workspace": workspace or self._workspace}
         return self._app.send_task(task, (argument,), kwargs, argsrepr=argsrepr((argument,)))

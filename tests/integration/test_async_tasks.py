@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +16,7 @@ from celery import chain, chord, group
 from celery.exceptions import NotRegistered, SoftTimeLimitExceeded, TaskRevokedError, TimeLimitExceeded
 from kombu.exceptions import EncodeError
 
+from tests import PROJECT
 from tests.support.servers import Server
 from tests.support.workers import StartWorker, WorkerProcess
 
@@ -62,6 +66,7 @@ def test_calls_retries_and_canvas(tasks: Any, worker: WorkerProcess) -> None:
         ["who", result.id, 2, str(n)] for n, result in enumerate(results)
     ]
     assert tasks.flaky.delay(2).get(timeout=TIMEOUT) == 2
+    assert tasks.away.delay(2).get(timeout=TIMEOUT) == 2
 
     assert chain(add.s(1), add.s(2), add.s(3))().get(timeout=TIMEOUT) == 7
     assert group(add.s(n) for n in range(5))().get(timeout=TIMEOUT) == [1, 2, 3, 4, 5]
@@ -108,4 +113,43 @@ def test_limits_and_revocation_leave_no_connection_in_use(
     )
     assert processes.isdisjoint({killed, terminated})
     assert worker.stop() == 0
+    neo4j_server.until_no_connection_is_left()
+
+
+USERS_TEST = """
+import pytest
+from tests.support import async_tasks
+
+pytest_plugins = ("celery.contrib.pytest",)
+
+@pytest.fixture(scope="session")
+def celery_session_app():
+    return async_tasks.app
+
+@pytest.fixture
+def celery_app():
+    return async_tasks.app
+
+@pytest.fixture
+def celery_worker_parameters():
+    return {"perform_ping_check": False}
+
+def test_with_a_worker_of_celerys_plugin(celery_app, celery_worker):
+    assert async_tasks.add.delay(1, 2, c=3).get(timeout=20) == 6
+    assert async_tasks.in_use.delay().get(timeout=20)[1] == 0
+
+def test_eagerly(celery_app, monkeypatch):
+    monkeypatch.setattr(celery_app.conf, "task_always_eager", True)
+    assert async_tasks.away.delay(2).get() == 2
+"""
+
+
+def test_celerys_pytest_plugin(environment: dict[str, str], tmp_path: Path, neo4j_server: Server) -> None:
+    (tmp_path / "test_mine.py").write_text(USERS_TEST)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--rootdir", str(tmp_path), "-c", "/dev/null", "test_mine.py"],
+        env={**os.environ, **environment, "PYTHONPATH": str(PROJECT)},
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    assert "2 passed" in done.stdout, done.stdout
     neo4j_server.until_no_connection_is_left()

@@ -25,7 +25,7 @@ from tests.support.place_processes import PREFECT_OFFLINE, TIMEOUT, Kernel, Plac
 from tests.support.places import ASYNC, BRIDGED, LOG, SYNC, DriverLog, Place, Visit, shown, visiting
 from tests.support.servers import Server
 from tests.support.workers import WorkerProcess
-from wiring.celery_options import make_app
+from wiring.celery.options import make_app
 
 POOL_SIZE = 5
 

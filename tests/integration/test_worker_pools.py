@@ -23,7 +23,7 @@ from tests import PROJECT
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.workers import StartWorker, WorkerProcess, call, insert
-from wiring.celery_options import make_app
+from wiring.celery.options import make_app
 from wiring.runner import Document
 
 POOL_WORKER = "tests.support.pool_worker"

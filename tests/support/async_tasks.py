@@ -11,12 +11,13 @@ from typing import Any
 from celery import Task, chord, group
 from dependency_injector.wiring import Provide, inject
 from neo4j import AsyncDriver
+from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container, create_container
 from app_container.pool import connections_in_use
-from wiring.celery import async_task, setup
-from wiring.celery_logging import LOG_FORMAT
-from wiring.celery_options import make_app
+from wiring.celery import ReliableTask, async_task, setup
+from wiring.celery.options import make_app
+from wiring.celery.task_ids import LOG_FORMAT
 
 container = create_container()
 app = make_app(container.settings().celery)
@@ -53,6 +54,14 @@ async def who(self: Task[..., Any], suffix: str) -> list[Any]:
 async def flaky(self: Task[..., Any], tries: int) -> int:
     if self.request.retries < tries:
         raise KeyError("not yet")
+    return self.request.retries
+
+
+@async_task(app, name="away", bind=True, base=ReliableTask)
+async def away(self: Task[..., Any], tries: int) -> int:
+    """Meets a server that is away, some times."""
+    if self.request.retries < tries:
+        raise ServiceUnavailable("the server is away")
     return self.request.retries
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 from tests.support.places import Answer, ask, ask_async, container_for
 from wiring.celery import async_task, setup
-from wiring.celery_options import make_app
+from wiring.celery.options import make_app
 
 app = make_app(container_for("async_task").settings().celery)
 app.conf.include = []

@@ -25,7 +25,7 @@ from tests.support.own_neo4j import OwnNeo4j
 from tests.support.same_graph import Graph, read_graph, read_vectors
 from tests.support.servers import Server, forget_workspace
 from tests.support.workers import WorkerProcess, doc_status
-from wiring.celery_options import make_app
+from wiring.celery.options import make_app
 
 CONCURRENCY = 4
 TASK = "lightrag.insert_document"

@@ -10,7 +10,7 @@ from neo4j import AsyncDriver, Driver
 
 from app_container import Container, create_container
 from wiring.celery import async_task
-from wiring.celery_options import make_app
+from wiring.celery.options import make_app
 
 app = make_app(create_container().settings().celery)
 

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.contrib.testing.worker import start_worker
 from celery.exceptions import Retry
 from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container
 from app_container.errors import DeliveryLimitError
 from wiring.celery import async_task, setup
-from wiring.celery_delivery import LOST, ReliableTask
-from wiring.celery_documents import DocumentTask
+from wiring.celery.delivery import LOST, ReliableTask
+from wiring.celery.documents import DocumentTask
 
 
 @pytest.fixture
@@ -68,12 +67,6 @@ def eagerly(task: Any) -> Any:
 
 def test_what_passes_is_tried_again(app: Celery, make_task: Any) -> None:
     assert eagerly(make_task(app, Flaky(failures=3))) == "done after 4"
-
-
-def test_a_worker_tries_it_again(app: Celery, make_task: Any) -> None:
-    task = make_task(app, Flaky(failures=3))
-    with start_worker(app, perform_ping_check=False, shutdown_timeout=30):
-        assert task.delay().get(timeout=20) == "done after 4"
 
 
 def test_in_the_end_it_fails_with_what_did_not_pass(app: Celery, make_task: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from celery import Celery, signals
 from celery.worker import WorkController
 
-from wiring.celery_pools import Pool, PoolError, pool_of
+from wiring.celery.pools import Pool, PoolError, pool_of
 
 
 def pool_at_start(broker: str = "redis://", start_method: str = "fork", **options: Any) -> Pool:

@@ -15,9 +15,9 @@ from celery import Celery
 from kombu import Connection, Consumer, Exchange, Queue
 
 from app_container.settings import CelerySettings
-from wiring.celery_options import make_app
-from wiring.folder_broker import Transport
-from wiring.folder_worker import FolderInUseError, take_folder
+from wiring.celery.folder_broker import Transport
+from wiring.celery.folder_worker import FolderInUseError, take_folder
+from wiring.celery.options import make_app
 
 MESSAGES = Path("celery/messages")
 TASKS = Queue("tasks", Exchange("tasks"), routing_key="tasks")

@@ -14,8 +14,8 @@ from typing import Any
 from kombu import Connection, Exchange, Queue
 
 from app_container.settings import CelerySettings
-from wiring.celery_options import make_app
-from wiring.folder_broker import Transport, recover
+from wiring.celery.folder_broker import Transport, recover
+from wiring.celery.options import make_app
 
 OPERATIONS = {"open", "write", "rename", "replace", "unlink", "remove", "truncate", "ftruncate"}
 EXCHANGE = Exchange("things")

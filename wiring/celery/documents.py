@@ -11,7 +11,7 @@ from typing import Any
 from celery.result import AsyncResult
 
 from app_container.errors import describe
-from wiring.celery_delivery import ReliableTask
+from wiring.celery.delivery import ReliableTask
 from wiring.lightrag.ingest import Progress, Report
 
 PROGRESS = "PROGRESS"

@@ -1,7 +1,4 @@
-"""Celery: two lines in a worker's entrypoint, and tasks that are coroutines.
-
-    container = create_container(wire=["your_module"])
-    setup(app, container)
+"""``setup``: what a worker checks before it starts, and what its processes open and close.
 
 A driver must not cross a fork, so nothing is opened before it: the parent checks configuration and server with a driver
 of its own, closes that, and every child opens its driver with its first task. A child that is spawned imports the
@@ -28,15 +25,13 @@ from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
 from app_container.errors import WorkerLoopError
 from app_container.injection import check_wired
-from wiring.celery_logging import tell_task_ids
-from wiring.celery_pools import Pool, pool_of
-from wiring.celery_tasks import CONTAINER, async_task, container_of
+from wiring.celery.pools import Pool, pool_of
+from wiring.celery.task_ids import tell_task_ids
+from wiring.celery.tasks import CONTAINER
 from wiring.lightrag.working_dir import expect_strangers
 
 if TYPE_CHECKING:
     from app_container.settings import Settings
-
-__all__ = ["async_task", "container_of", "setup"]
 
 _log = logging.getLogger("wiring.celery")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from app_container.errors import AppContainerError
-from wiring.folder_broker import Transport, recover
+from wiring.celery.folder_broker import Transport, recover
 from wiring.folder_lock import open_lock, take_lock
 
-_log = logging.getLogger("wiring.folder_worker")
+_log = logging.getLogger("wiring.celery.folder_worker")
 
 _held: dict[Path, int] = {}
 """The folders whose lock this process took, and its id; children inherit both, and hold the lock with it."""

@@ -38,7 +38,7 @@ _REDELIVERED = "_redelivered"
 # A scheme of its own, so that whoever uses kombu's "filesystem" in the same process gets kombu's.
 TRANSPORT_ALIASES["folder"] = f"{__name__}:Transport"
 
-_log = logging.getLogger("wiring.folder_broker")
+_log = logging.getLogger("wiring.celery.folder_broker")
 
 
 class Channel(filesystem.Channel):

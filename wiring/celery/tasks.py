@@ -13,7 +13,7 @@ from celery.app.task import Context
 
 from app_container import AppContainerError, Container
 from app_container.injection import injected
-from wiring.celery_logging import running_request
+from wiring.celery.task_ids import running_request
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 

@@ -10,8 +10,8 @@ from celery.app import backends
 
 from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
-from wiring import folder_broker, folder_worker
-from wiring.celery_logging import LOG_FORMAT
+from wiring.celery import folder_broker, folder_worker
+from wiring.celery.task_ids import LOG_FORMAT
 
 
 def make_app(settings: CelerySettings) -> Celery:
