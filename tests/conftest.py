@@ -28,6 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two processes, for most tests wait most of the time; one for a server that they would have to share.
+
+    Tests count the connections of their server.
+    """
+    return 0 if os.environ.get("NEO4J_URI") else 2
+
+
 def pytest_configure() -> None:
     """Let Ctrl-C reach the processes that tests start, also where a shell runs all this in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

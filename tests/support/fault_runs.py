@@ -181,6 +181,7 @@ class FaultRun:
     def stop(self) -> None:
         """The worker ends when it is asked to, and leaves no connection."""
         assert self.worker.stop() == 0
+        assert all("Logging error" not in worker.log for worker in self.workers)
         self.server.until_no_connection_is_left()
 
     def _deliveries(self) -> Counter[str]:

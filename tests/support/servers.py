@@ -1,4 +1,4 @@
-"""One real Neo4j for the whole run, and eyes on its side of the connections."""
+"""One real Neo4j for each process that runs tests, and eyes on its side of the connections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUR_AGENT = "lightrag-neo4j-wiring/"
 _URI = os.environ.get("NEO4J_URI")
 _USERNAME = os.environ.get("NEO4J_USERNAME", "neo4j")
 _PASSWORD = os.environ.get("NEO4J_PASSWORD", "")
-_HOME = PROJECT / ".lightrag" / "test-neo4j"
+_HOME = PROJECT / ".lightrag" / f"test-neo4j-{os.environ.get('PYTEST_XDIST_WORKER', 'gw0')}"
 
 
 @dataclass(frozen=True)

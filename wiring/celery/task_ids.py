@@ -10,7 +10,7 @@ import logging
 from contextvars import ContextVar
 from typing import Any
 
-from celery import current_task, signals
+from celery import current_task
 from celery.app.task import Context
 
 LOG_FORMAT = "[%(asctime)s: %(levelname)s/%(processName)s] [%(task_id)s] %(message)s"
@@ -20,24 +20,21 @@ running_request: ContextVar[Context | None] = ContextVar("running_request", defa
 """The request of the task that a coroutine on the worker loop belongs to."""
 
 
-class TaskIds(logging.Filter):
-    """Gives each record ``task_id`` and ``task_name``, as Celery's formatter for task loggers does."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record through."""
-        request = running_request.get() or (current_task.request if current_task else None)
-        if not hasattr(record, "task_id"):
-            record.task_id = (request and request.id) or "-"
-            record.task_name = getattr(request, "task", None) or "-"
-        return True
-
-
 def tell_task_ids() -> None:
-    """Let the handlers that Celery makes give their records the ids."""
-    for signal in (signals.after_setup_logger, signals.after_setup_task_logger):
-        signal.connect(_add_filter, weak=False, dispatch_uid="lightrag-neo4j-task-ids")
+    """Give every record of this process ``task_id`` and ``task_name``, whichever logger and handler it is for.
 
+    Celery's formatter for task loggers knows these names; where no task runs they are ``-``.
+    """
+    make = logging.getLogRecordFactory()
+    if getattr(make, "tells_task_ids", False):
+        return
 
-def _add_filter(logger: logging.Logger, **_: Any) -> None:
-    for handler in logger.handlers:
-        handler.addFilter(TaskIds())
+    def make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        request = running_request.get() or (current_task.request if current_task else None)
+        record.task_id = (request and request.id) or "-"
+        record.task_name = getattr(request, "task", None) or "-"
+        return record
+
+    make_record.tells_task_ids = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(make_record)
