@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,14 @@ def pytest_xdist_auto_num_workers() -> int:
     Tests count the connections of their server.
     """
     return 0 if os.environ.get("NEO4J_URI") else 2
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Reports travel as UTF-8, and what is told in tests of errors is not always that."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 def pytest_configure() -> None:

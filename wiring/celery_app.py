@@ -13,7 +13,7 @@ from dependency_injector.wiring import Provide, inject
 from app_container import AppContainerError, Container, create_container
 from app_container.errors import DeliveryLimitError, describe
 from wiring.celery import async_task, setup
-from wiring.celery.documents import DocumentTask, report_progress
+from wiring.celery.documents import DocumentTask, ProgressReport
 from wiring.celery.options import make_app
 from wiring.lightrag.documents import Answer, Deleted, Documents, Inserted, QueryMode
 
@@ -63,7 +63,11 @@ async def insert_document(
 ) -> Inserted:
     """Put a document into the graph; see ``Documents.insert``. Meanwhile the task's state is ``PROGRESS``."""
     where: dict[str, Any] = {"document_id": document_id, "file_path": file_path, "workspace": workspace}
-    return await documents.insert(text, **where, report=report_progress(self))
+    report = ProgressReport(self)
+    try:
+        return await documents.insert(text, **where, report=report)
+    finally:
+        await report.end()
 
 
 @async_task(app, name="lightrag.query", **OPTIONS)
@@ -79,13 +83,14 @@ async def query(
     return await documents.query(text, mode=mode, workspace=workspace)
 
 
-@async_task(app, name="lightrag.delete_document", **OPTIONS)
+@async_task(app, name="lightrag.delete_document", bind=True, **OPTIONS)
 @inject
 async def delete_document(
+    self: DocumentTask,
     document_id: str,
     *,
     workspace: str | None = None,
     documents: Documents = Provide[Container.documents],
 ) -> Deleted:
     """Remove a document from the graph; see ``Documents.delete``."""
-    return await documents.delete(document_id, workspace=workspace)
+    return await documents.delete(document_id, workspace=workspace, again=self.lost > 0)

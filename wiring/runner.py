@@ -190,10 +190,10 @@ class InWorkers:
         return value
 
     def _send(self, task: str, argument: str, workspace: str | None, **options: Any) -> AsyncResult[Any]:
-        from wiring.celery.documents import argsrepr
+        from wiring.celery.documents import shown
 
-        kwargs = options | {"workspace": workspace or self._workspace}
-        return self._app.send_task(task, (argument,), kwargs, argsrepr=argsrepr((argument,)))
+        args, kwargs = (argument,), options | {"workspace": workspace or self._workspace}
+        return self._app.send_task(task, args, kwargs, **shown(args, kwargs))
 
     def _as_they_end(self, results: list[AsyncResult[Any]]) -> Iterator[AsyncResult[Any]]:
         """Each result when it is there.

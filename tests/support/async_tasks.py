@@ -17,12 +17,10 @@ from app_container import Container, create_container
 from app_container.pool import connections_in_use
 from wiring.celery import ReliableTask, async_task, setup
 from wiring.celery.options import make_app
-from wiring.celery.task_ids import LOG_FORMAT
 
 container = create_container()
 app = make_app(container.settings().celery)
 app.conf.include = ["tests.support.async_tasks"]
-app.conf.worker_log_format = LOG_FORMAT
 setup(app, container)
 
 _log = logging.getLogger("tests.async_tasks")

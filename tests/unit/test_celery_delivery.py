@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Reject, Retry
 from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container
-from app_container.errors import DeliveryLimitError
+from app_container.errors import DeliveryLimitError, ProcessDiedError
 from wiring.celery import async_task, setup
 from wiring.celery.delivery import LOST, ReliableTask
 from wiring.celery.documents import DocumentTask
@@ -89,28 +89,84 @@ def test_called_directly_it_is_a_function(app: Celery) -> None:
         plain(app, Flaky(failures=1))()
 
 
+def redelivered(task: Any, **headers: Any) -> Any:
+    """Run ``task`` as a worker does with a message that was delivered before."""
+    task.push_request(
+        id="a",
+        retries=4,
+        called_directly=False,
+        delivery_info={"redelivered": True},
+        args=(),
+        kwargs={},
+        headers=headers,
+    )
+    try:
+        return task.__call__()
+    finally:
+        task.pop_request()
+
+
 def test_a_task_that_was_lost_is_sent_again_until_its_limit(app: Celery) -> None:
     work = Flaky(failures=0)
     task = plain(app, work, delivery_limit=3)
+    app.backend.store_result("a", None, "STARTED")
     for lost in range(2):
-        headers = {LOST: lost} if lost else {}
-        task.push_request(
-            id="a", retries=4, called_directly=False, delivery_info={"redelivered": True}, args=(), kwargs={}, **headers
-        )
         with pytest.raises(Retry) as caught:
-            task.__call__()
+            redelivered(task, traceparent="00-a", **({LOST: lost} if lost else {}))
         again: Any = caught.value
         options = again.sig.options
-        assert (options["headers"], options["retries"], options["task_id"]) == ({LOST: lost + 1}, 4, "a")
-        task.pop_request()
-    task.push_request(
-        id="a", called_directly=False, delivery_info={"redelivered": True}, args=(), kwargs={}, **{LOST: 2}
-    )
+        assert options["headers"] == {"traceparent": "00-a", LOST: lost + 1}
+        assert (options["retries"], options["task_id"]) == (4, "a")
     with pytest.raises(
         DeliveryLimitError, match="task 'work' was taken up 3 times, and each time its process died or was"
     ):
-        task.__call__()
+        redelivered(task, **{LOST: 2})
     assert work.calls == 0
+
+
+def test_what_only_waited_in_a_worker_was_not_lost(app: Celery) -> None:
+    task = plain(app, Flaky(failures=0))
+    for state in ("PENDING", "RETRY"):
+        app.backend.store_result("a", None, state)
+        assert redelivered(task).startswith("done after")
+
+
+def test_a_task_whose_processes_die_also_ends_eagerly(app: Celery, make_task: Any) -> None:
+    def work() -> str:
+        raise ProcessDiedError("again")
+
+    with pytest.raises(DeliveryLimitError, match="was taken up 4 times"):
+        eagerly(make_task(app, work, delivery_limit=4))
+
+
+@pytest.mark.parametrize("ending", [Ignore(), Reject("no", requeue=False)])
+def test_what_a_task_tells_celery_stays_as_it_is_whatever_its_cause(
+    app: Celery, make_task: Any, ending: Exception
+) -> None:
+    calls = []
+
+    def work() -> str:
+        calls.append(1)
+        raise ending from ServiceUnavailable("away")
+
+    make_task(app, work).apply()
+    assert calls == [1]
+
+
+def test_the_limit_of_celerys_own_retry_holds(app: Celery) -> None:
+    tries = []
+
+    @app.task(base=ReliableTask, bind=True, name="own", shared=False)
+    def own(self: Any) -> None:
+        tries.append(self.request.retries)
+        try:
+            raise ServiceUnavailable("away")
+        except ServiceUnavailable as error:
+            raise self.retry(exc=error, countdown=0, max_retries=1) from error
+
+    with pytest.raises(ServiceUnavailable):
+        eagerly(own)
+    assert tries == [0, 1]
 
 
 def test_pauses_grow_at_random_and_have_a_bound() -> None:
@@ -129,4 +185,8 @@ def test_a_text_is_shown_by_its_length(app: Celery, monkeypatch: pytest.MonkeyPa
     shown: list[dict[str, Any]] = []
     monkeypatch.setitem(app.amqp.__dict__, "send_task_message", lambda *args, **_: shown.append(args[2].headers))
     insert.delay("a secret " * 100, document_id="a")
-    assert (shown[0]["argsrepr"], shown[0]["kwargsrepr"]) == ("(<900 characters>)", "{'document_id': 'a'}")
+    insert.delay(text="a secret " * 100, document_id="a")
+    assert [(each["argsrepr"], each["kwargsrepr"]) for each in shown] == [
+        ("(<900 characters>)", "{'document_id': 'a'}"),
+        ("()", "{'text': <900 characters>, 'document_id': 'a'}"),
+    ]

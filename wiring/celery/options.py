@@ -11,7 +11,6 @@ from celery.app import backends
 from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
 from wiring.celery import folder_broker, folder_worker
-from wiring.celery.task_ids import LOG_FORMAT
 
 
 def make_app(settings: CelerySettings) -> Celery:
@@ -38,7 +37,6 @@ def _options(settings: CelerySettings) -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
         "worker_prefetch_multiplier": 1,
-        "worker_log_format": LOG_FORMAT,
         "broker_connection_retry_on_startup": True,
         # A result that cannot be stored would end its task without an acknowledgement, and without a trace.
         "result_backend_always_retry": True,

@@ -26,6 +26,7 @@ from wiring.lightrag.errors import (
     QueryFailedError,
 )
 from wiring.lightrag.fence import check_open, open_for_deletion
+from wiring.lightrag.gate import passing_errors
 from wiring.lightrag.ingest import POLL_INTERVAL, Report, set_aside, store_document
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ class Documents:
         Raises:
             InvalidDocumentError: there is no question, or it is too short, or there is no such mode.
             EmptyWorkspaceError: no document has been inserted yet.
-            QueryFailedError: LightRAG could not answer; the message is LightRAG's reason.
+            QueryFailedError: LightRAG could not answer; the message is LightRAG's reason. If Neo4j was away, its error
+                is the cause.
             DocumentTimeoutError: there is no answer after ``document_timeout`` seconds.
         """
         from lightrag import QueryParam
@@ -189,12 +191,14 @@ class Documents:
         async with self._bounded("there is no answer", "ask again"):
             rag = await self._workspaces.get(name)
             try:
-                result = await rag.aquery_llm(text, QueryParam(mode=mode, stream=False, enable_rerank=False))
+                with passing_errors() as errors:
+                    result = await rag.aquery_llm(text, QueryParam(mode=mode, stream=False, enable_rerank=False))
             except RAGQueryTooShortError:
                 raise InvalidDocumentError(f"the question {text!r} is too short; use 3 characters or more") from None
             if result.get("status") == "failure":
                 if result.get("metadata", {}).get("failure_reason") != "no_results":
-                    raise QueryFailedError(str(result.get("message") or "LightRAG gave no reason"))
+                    reason = str(result.get("message") or "LightRAG gave no reason")
+                    raise QueryFailedError(reason) from _last(errors)
                 counts = await rag.get_processing_status()
                 if not counts.get("processed"):
                     raise EmptyWorkspaceError(f"workspace {name!r} holds no documents yet; insert some, then ask again")
@@ -209,18 +213,20 @@ class Documents:
             references=[str(reference.get("file_path")) for reference in data.get("references") or ()],
         )
 
-    async def delete(self, document_id: str, *, workspace: str | None = None) -> Deleted:
+    async def delete(self, document_id: str, *, workspace: str | None = None, again: bool = False) -> Deleted:
         """Remove a document, with what only it contributed to the graph.
 
         Args:
             document_id: the document.
             workspace: where it is; None for the configured workspace.
+            again: whether this was tried before and may have succeeded, so that a document that is not there is gone.
 
         Raises:
             InvalidDocumentError: the id is no name.
             DocumentNotFoundError: there is no such document.
             DocumentTimeoutError: it is not removed after ``document_timeout`` seconds.
-            DocumentFailedError: LightRAG could not remove it; the message is LightRAG's reason.
+            DocumentFailedError: LightRAG could not remove it; the message is LightRAG's reason. If Neo4j was away, its
+                error is the cause.
             WorkspaceBlockedError: a process died while it changed the workspace.
         """
         name = self._workspaces.check_name(workspace)
@@ -228,18 +234,20 @@ class Documents:
         async with self._bounded(f"document {document_id!r} is not removed", "delete it again"):
             rag = await self._workspaces.get(name)
             while True:
-                result = await rag.adelete_by_doc_id(document_id)
-                if result.status == "not_allowed":
-                    if await open_for_deletion(rag, document_id):
-                        continue
-                    await check_open(rag)
-                if result.status != "not_allowed" or result.status_code != 403:  # noqa: PLR2004 - "busy", upstream's
+                with passing_errors() as errors:
+                    result = await rag.adelete_by_doc_id(document_id)
+                if result.status != "not_allowed":
                     break
-                await asyncio.sleep(POLL_INTERVAL)  # documents are being inserted; deleting waits for its turn
-        if result.status == "not_found":
-            raise DocumentNotFoundError(f"workspace {name!r} has no document {document_id!r}")
-        if result.status != "success":
-            raise DocumentFailedError(f"document {document_id!r} was not deleted: {result.message}")
+                if await open_for_deletion(rag, document_id):
+                    again = True
+                else:
+                    await check_open(rag)
+                    await asyncio.sleep(POLL_INTERVAL)  # documents are being inserted; deleting waits for its turn
+            if result.status == "not_found" and not again:
+                raise DocumentNotFoundError(f"workspace {name!r} has no document {document_id!r}")
+            if result.status not in ("success", "not_found"):
+                reason = f"document {document_id!r} was not deleted: {result.message}"
+                raise DocumentFailedError(reason) from _last(errors)
         return Deleted(document_id=document_id, workspace=name, status="deleted")
 
     @contextlib.asynccontextmanager
@@ -254,3 +262,7 @@ class Documents:
             raise DocumentTimeoutError(
                 f"{what} after {seconds:g} s; {fix}, or raise LIGHTRAG_DOCUMENT_TIMEOUT"
             ) from None
+
+
+def _last(errors: list[BaseException]) -> BaseException | None:
+    return errors[-1] if errors else None

@@ -35,4 +35,5 @@ def _forget(workspace: str) -> None:
     flags, dicts = shared_storage._init_flags, shared_storage._shared_dicts  # noqa: SLF001 - there is no public way
     for namespace in [name for name in flags.keys() if name.startswith(f"{workspace}:")]:  # noqa: SIM118 - a proxy
         del flags[namespace]
-        dicts[namespace].clear()
+        if namespace in dicts:  # the flag is set first
+            dicts[namespace].clear()

@@ -11,15 +11,34 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import weakref
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, TypeVar
+
+from app_container.transient import passing_cause
 
 T = TypeVar("T")
 
 SESSIONS_AT_ONCE = 4
 
+_seen: contextvars.ContextVar[list[BaseException] | None] = contextvars.ContextVar("seen_errors", default=None)
+
 _inside: contextvars.ContextVar[bool] = contextvars.ContextVar("inside_a_gated_session", default=False)
+
+
+@contextmanager
+def passing_errors() -> Iterator[list[BaseException]]:
+    """Collects the errors that pass by themselves, of the sessions that are used in here.
+
+    LightRAG catches them when it answers or deletes, and tells of a failure in words.
+    """
+    seen: list[BaseException] = []
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
 
 
 class Gate:
@@ -76,6 +95,8 @@ class GatedSession:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and (seen := _seen.get()) is not None and passing_cause(error):
+            seen.append(error)
         try:
             await self._session.__aexit__(kind, error, trace)
         finally:

@@ -137,6 +137,7 @@ class Ingest:
         """
         from lightrag.base import DocStatus
 
+        from wiring.lightrag.interruptions import forget_interruptions
         from wiring.lightrag.pipeline import failure
 
         self._waiting += 1
@@ -147,6 +148,7 @@ class Ingest:
                 if row is None:
                     raise DocumentNotFoundError(f"document {key!r} was deleted while it was inserted")
                 if row["status"] == DocStatus.PROCESSED:
+                    await forget_interruptions(self._rag.workspace, key)
                     return row
                 if row["status"] == DocStatus.FAILED:
                     raise failure(key, row.get("error_msg"))
@@ -174,7 +176,7 @@ class Ingest:
             await asyncio.sleep(POLL_INTERVAL)
         else:
             await asyncio.wait([self._run], timeout=POLL_INTERVAL)
-            if self._run.done():
+            if self._run.done() and not self._run.cancelled():  # cancelled by stop(), for somebody who left
                 self._run.result()  # raises what ended the run
 
     async def _progress(self, row: dict[str, Any]) -> Progress:
@@ -185,7 +187,10 @@ class Ingest:
 
     async def stop(self) -> None:
         """Nobody here waits any more: end the run, and leave the rest to those who wait, in whichever process."""
+        from wiring.lightrag.interruptions import note_orderly_end
+
         if self._run is not None and not self._run.done():
+            await note_orderly_end(self._rag.workspace)
             self._run.cancel()
             with suppress(asyncio.CancelledError):
                 await self._run

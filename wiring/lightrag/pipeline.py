@@ -15,11 +15,11 @@ from typing import Any
 from lightrag import LightRAG
 from lightrag.base import DocStatus
 from lightrag.exceptions import IndexFlushError
-from lightrag.kg.shared_storage import get_namespace_data
 
 from app_container.errors import ProcessDiedError, describe
 from app_container.transient import passing_cause
 from wiring.lightrag.errors import DocumentFailedError, DocumentInterruptedError, DocumentPostponedError
+from wiring.lightrag.interruptions import count_interruptions
 
 SET_ASIDE_AFTER = 2
 """How often a document is interrupted before it is set aside; a single interruption is more often bad luck."""
@@ -44,12 +44,10 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
         """Called when a run begins: what is unfinished then was interrupted, for one run works at a time."""
         unfinished = {key: row for key, row in to_process_docs.items() if row.status in _UNFINISHED}
         if unfinished:
-            interruptions = await get_namespace_data("lightrag_neo4j_interruptions", workspace=self.workspace)
-            for key, row in unfinished.items():
-                interruptions[key] = times = interruptions.get(key, 0) + 1
+            for key, times in (await count_interruptions(self.workspace, unfinished)).items():
                 if times >= SET_ASIDE_AFTER:
                     del to_process_docs[key]
-                    await self._set_aside(key, row, times)
+                    await self._set_aside(key, unfinished[key], times)
         remaining: dict[str, Any] = await super()._validate_and_fix_document_consistency(
             to_process_docs, *args, **kwargs
         )
