@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from lightrag.kg.neo4j_impl import Neo4JStorage
 from neo4j import GraphDatabase
-from tenacity import wait_none
 
 from app_container import Container, create_container
+from tests.support.containers import without_pauses
 from tests.support.servers import Server
 from wiring.lightrag.errors import DocumentPostponedError
 
@@ -24,7 +23,7 @@ def test_a_write_behind_a_lock_ends_and_succeeds_when_it_is_free(
     monkeypatch.setenv("NEO4J_TRANSACTION_TIMEOUT", "1")
     monkeypatch.setenv("NEO4J_MAX_TRANSACTION_RETRY_TIME", "1")
     monkeypatch.setenv("LIGHTRAG_GRAPH_STORAGE", storage)
-    monkeypatch.setattr(Neo4JStorage.upsert_node.retry, "wait", wait_none())  # else LightRAG pauses for 4 to 10 s
+    without_pauses(monkeypatch)
     container: Container = create_container()
     loop, documents = container.worker_loop(), container.documents()
     assert loop.run(documents.insert("Here Ada met Bob.", document_id="a"))["status"] == "processed"

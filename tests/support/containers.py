@@ -41,3 +41,13 @@ def forget_shared_state() -> None:
         from lightrag.kg.shared_storage import finalize_share_data
 
         finalize_share_data()
+
+
+def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let LightRAG's storage try again at once; else it pauses for 4 to 10 s each time."""
+    from lightrag.kg.neo4j_impl import Neo4JStorage
+    from tenacity import wait_none
+
+    for method in vars(Neo4JStorage).values():
+        if retrying := getattr(method, "retry", None):
+            monkeypatch.setattr(retrying, "wait", wait_none())
