@@ -27,7 +27,15 @@ def driver_options(settings: Neo4jSettings) -> dict[str, Any]:
         "user_agent": f"lightrag-neo4j-wiring/{version('lightrag-neo4j-wiring')} neo4j-python/{version('neo4j')}",
         "notifications_min_severity": settings.notifications_min_severity,
     } | settings.model_dump(
-        exclude={"uri", "username", "password", "database", "transaction_timeout", "notifications_min_severity"}
+        exclude={
+            "uri",
+            "username",
+            "password",
+            "database",
+            "notifications_min_severity",
+            "transaction_timeout",
+            "check_timeout",
+        }
     )
 
 
@@ -45,12 +53,11 @@ def build_async_driver(settings: Neo4jSettings) -> AsyncDriver:
     return refuse_foreign_loops(AsyncGraphDatabase.driver(settings.uri, **driver_options(settings)))
 
 
-def check_connection(settings: Neo4jSettings, timeout: float = 10.0) -> str:
+def check_connection(settings: Neo4jSettings) -> str:
     """Connect once with a driver of its own, and close it again.
 
     Args:
-        settings: where to connect.
-        timeout: seconds to wait for a connection.
+        settings: where to connect, and how long to wait for a connection (``check_timeout``).
 
     Returns:
         The server's name and version, e.g. ``Neo4j/5.26.20``.
@@ -62,8 +69,8 @@ def check_connection(settings: Neo4jSettings, timeout: float = 10.0) -> str:
     from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError
 
     bounded = driver_options(settings) | {
-        "connection_acquisition_timeout": timeout,
-        "connection_timeout": timeout,
+        "connection_acquisition_timeout": settings.check_timeout,
+        "connection_timeout": settings.check_timeout,
         "max_transaction_retry_time": 0.0,
         "max_connection_pool_size": 1,
     }

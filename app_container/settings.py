@@ -119,6 +119,7 @@ class Neo4jSettings(_Section):
     liveness_check_timeout: NonNegativeFloat | None = None
     max_transaction_retry_time: NonNegativeFloat = 30.0
     transaction_timeout: PositiveFloat = 60.0
+    check_timeout: PositiveFloat = 10.0
     keep_alive: bool = True
     notifications_min_severity: Literal["OFF", "WARNING", "INFORMATION"] = "OFF"
 
