@@ -1,4 +1,4 @@
-"""What README.md shows is run as it stands there."""
+"""What README.md and the pages beside it show is run as it stands there."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from tests import PROJECT
 from tests.support.servers import Server, forget_workspace
 
 README = (PROJECT / "README.md").read_text()
+CELERY = (PROJECT / "docs" / "celery.md").read_text()
 
 
 @pytest.fixture(autouse=True)
 def _written_down(neo4j_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder with the README's files, and only what it says one needs."""
-    for name, body in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README, re.DOTALL):
+    for name, body in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README + CELERY, re.DOTALL):
         Path(name).write_text(body)
     (yaml,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     Path("config.yaml").write_text(yaml)
@@ -55,6 +56,18 @@ for name in ("Ada", "Bob", "Ada"):
 print(count_people.delay().get())
 """
     assert run("-c", script) == "2\n"
+    neo4j_server.until_no_connection_is_left()
+
+
+def test_your_own_reliable_task(neo4j_server: Server) -> None:
+    script = """
+from my_tasks import add_person, app
+app.conf.task_always_eager = True
+add_person.delay("Ada").get()
+print(add_person.max_retries, add_person.acks_late)
+"""
+    assert run("-c", script) == "20 True\n"
+    assert neo4j_server.query("MATCH (p:Person) RETURN p.name AS name") == [{"name": "Ada"}]
     neo4j_server.until_no_connection_is_left()
 
 

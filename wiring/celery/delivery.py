@@ -11,6 +11,7 @@ import os
 from typing import Any, NoReturn
 
 from celery import Task, states
+from celery.backends.rpc import RPCBackend
 from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.time import get_exponential_backoff_interval
 
@@ -92,7 +93,7 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
 
     def _had_begun(self) -> bool:
         """Whether a delivery before this one got as far; one that waited in a worker for its time did not."""
-        if self.request.ignore_result:
+        if self.request.ignore_result or isinstance(self.backend, RPCBackend):  # whose results only the caller reads
             return True  # nobody knows
         try:
             return self.backend.get_task_meta(str(self.request.id))["status"] not in (states.PENDING, states.RETRY)
