@@ -106,7 +106,7 @@ def in_celery_task() -> Run:
     """Runs a coroutine as a Celery task would: on a loop that passes with the task."""
     app = Celery(broker="memory://", backend="cache+memory://", set_as_current=False)
 
-    @app.task(name="run")
+    @app.task(name="run", shared=False)
     def run(work: Coroutine[Any, Any, Any]) -> Any:
         return asyncio.run(work)
 

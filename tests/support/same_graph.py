@@ -35,14 +35,19 @@ class Graph:
     def sources(self) -> dict[Key, frozenset[str]]:
         return {key: found.sources for key, found in self.things.items()}
 
-    def differences(self, other: Graph) -> dict[str, list[Any]]:
-        """By what it is, where this graph differs from ``other``."""
+    def differences(self, other: Graph) -> dict[str, dict[Key, Any]]:
+        """By what it is, where this graph differs from ``other``: what is here and what is there."""
         mine, others = self.things, other.things
-        differences: dict[str, list[Any]] = {
-            what: [key for key in mine.keys() & others if getattr(mine[key], what) != getattr(others[key], what)]
+        differences: dict[str, dict[Key, Any]] = {
+            what: {
+                key: (here, there)
+                for key in mine.keys() & others
+                if (here := getattr(mine[key], what)) != (there := getattr(others[key], what))
+            }
             for what in ("sources", "files", "sentences", "weight")
         }
-        return differences | {"missing": [*others.keys() - mine], "too many": [*mine.keys() - others]}
+        missing = dict.fromkeys(others.keys() - mine, "missing")
+        return differences | {"missing": missing, "too many": dict.fromkeys(mine.keys() - others, "too many")}
 
 
 def read_graph(server: Server, workspace: str) -> Graph:
