@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from celery import Celery
 
 from app_container import create_container
 from tests import PROJECT
-from tests.support.brokers import redis
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
 from tests.support.workers import StartWorker, WorkerProcess, insert
@@ -208,7 +206,6 @@ def test_the_ready_worker_works_with_one_spawned_child_and_refuses_several(
     [
         (["--pool", "gevent"], "--pool gevent cannot be used: its tasks share one thread with the worker loop"),
         (["--pool", "eventlet"], "--pool eventlet cannot be used: its tasks share one thread with the worker loop"),
-        (["--autoscale", "3,1"], "--autoscale ends a worker whose broker has no event loop"),
     ],
 )
 def test_a_pool_that_would_work_only_now_and_then_is_refused(
@@ -234,20 +231,13 @@ def test_an_own_worker_that_cannot_work_does_not_start(
 
 
 def test_a_pool_that_grows_and_shrinks_closes_its_drivers(
-    start_worker: StartWorker, neo4j_server: Server, environment: dict[str, str], tmp_path: Path
+    start_worker: StartWorker, neo4j_server: Server, app: Celery
 ) -> None:
-    with closing(redis(tmp_path / "redis")) as broker:
-        broker.start()
-        settings = create_container().settings().celery
-        changed = {"broker_url": broker.url, "result_backend": broker.result_backend}
-        worker = start_worker("--autoscale", "4,1", app=POOL_WORKER, **environment, **broker.environment)
-        with make_app(settings.model_copy(update=changed)) as app:
-            results = [app.send_task("on_the_loop", (1.0,)) for _ in range(8)]
-            assert len({result.get(timeout=TIMEOUT) for result in results}) > 1
-            for result in results:
-                result.forget()
-        family = family_of(worker)
-        assert worker.stop() == 0
+    worker = start_worker("--autoscale", "4,1", app=POOL_WORKER)
+    results = [app.send_task("on_the_loop", (1.0,)) for _ in range(8)]
+    assert len({result.get(timeout=TIMEOUT) for result in results}) > 1
+    family = family_of(worker)
+    assert worker.stop() == 0
     assert_nothing_is_left(family, neo4j_server)
     assert_each_process_closed_what_it_opened(worker.log)
 

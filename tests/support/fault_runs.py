@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import psutil
@@ -172,7 +173,8 @@ class FaultRun:
             differences = graph.differences(expected)
             for what in ("sentences", "weight"):
                 self.figures[f"{what} that differ"] = len(differences.pop(what))
-            assert {what: keys for what, keys in differences.items() if keys} == {}
+            wrong = {what: keys for what, keys in differences.items() if keys}
+            assert not wrong, pformat(wrong)
         return graph
 
     def status(self) -> dict[str, str]:

@@ -40,7 +40,7 @@ class Graph:
         mine, others = self.things, other.things
         differences: dict[str, dict[Key, Any]] = {
             what: {
-                key: (here, there)
+                key: _apart(here, there)
                 for key in mine.keys() & others
                 if (here := getattr(mine[key], what)) != (there := getattr(others[key], what))
             }
@@ -48,6 +48,12 @@ class Graph:
         }
         missing = dict.fromkeys(others.keys() - mine, "missing")
         return differences | {"missing": missing, "too many": dict.fromkeys(mine.keys() - others, "too many")}
+
+
+def _apart(here: Any, there: Any) -> dict[str, Any]:
+    if isinstance(here, frozenset):
+        return {"too many": sorted(here - there), "missing": sorted(there - here)}
+    return {"here": here, "there": there}
 
 
 def read_graph(server: Server, workspace: str) -> Graph:

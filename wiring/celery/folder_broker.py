@@ -32,6 +32,9 @@ from kombu.utils.json import dumps, loads
 URL = "folder://localhost"
 RESULTS = f"{__name__}.FileResults+"
 
+DELIVERED_AT_ONCE = 100
+"""Messages, before the event loop does something else."""
+
 _CLAIMED = ".claimed"
 _REDELIVERED = "_redelivered"
 
@@ -126,9 +129,26 @@ class Channel(filesystem.Channel):
 
 
 class Transport(filesystem.Transport):
-    """kombu's file-system transport with the channel above."""
+    """kombu's file-system transport with the channel above, for Celery's event loop.
+
+    With it, each child of a worker has pipes of its own. Without, children share the locks of two queues, and one that
+    is killed while it waits for its next task keeps all others from theirs, for ever.
+    """
 
     Channel = Channel
+    implements = filesystem.Transport.implements.extend(asynchronous=True)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:  # noqa: ARG002 - kombu's signature
+        """Look for messages now and then."""
+        loop.call_repeatedly(self.polling_interval, self._deliver_what_is_there)
+
+    def _deliver_what_is_there(self) -> None:
+        cycle: Any = self.cycle
+        for _ in range(DELIVERED_AT_ONCE):
+            try:
+                cycle.get(self._deliver)
+            except Empty:
+                return
 
 
 class FileResults(FilesystemBackend):

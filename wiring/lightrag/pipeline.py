@@ -10,16 +10,20 @@ as failed, and the task that waits for it tries again after a pause of its own, 
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from lightrag import LightRAG
 from lightrag.base import DocStatus
 from lightrag.exceptions import IndexFlushError
+from lightrag.utils_pipeline import resolve_doc_file_path
 
 from app_container.errors import ProcessDiedError, describe
 from app_container.transient import passing_cause
 from wiring.lightrag.errors import DocumentFailedError, DocumentInterruptedError, DocumentPostponedError
 from wiring.lightrag.interruptions import count_interruptions
+
+_log = logging.getLogger("wiring.lightrag")
 
 SET_ASIDE_AFTER = 2
 """How often a document is interrupted before it is set aside; a single interruption is more often bad luck."""
@@ -34,12 +38,12 @@ _UNFINISHED = (DocStatus.PARSING, DocStatus.ANALYZING, DocStatus.PROCESSING)
 class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type information
     """LightRAG, with two methods that it calls in the process that works on the documents.
 
-    Both are internal to LightRAG, whose version is pinned; ``tests/integration/test_failed_documents.py`` sees to it
-    that they are still called.
+    LightRAG marks its class as final, but there is no other place to have this say. Both methods are internal to it,
+    and its version is pinned; ``tests/integration/test_failed_documents.py`` sees to it that they are still called.
     """
 
     async def _validate_and_fix_document_consistency(
-        self, to_process_docs: dict[str, Any], *args: Any, **kwargs: Any
+        self, to_process_docs: dict[str, Any], pipeline_status: Any, pipeline_status_lock: Any
     ) -> dict[str, Any]:
         """Called when a run begins: what is unfinished then was interrupted, for one run works at a time."""
         unfinished = {key: row for key, row in to_process_docs.items() if row.status in _UNFINISHED}
@@ -49,9 +53,30 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
                     del to_process_docs[key]
                     await self._set_aside(key, unfinished[key], times)
         remaining: dict[str, Any] = await super()._validate_and_fix_document_consistency(
-            to_process_docs, *args, **kwargs
+            to_process_docs, pipeline_status, pipeline_status_lock
         )
+        for key, row in remaining.items():
+            if row.chunks_list:
+                await self._take_back(key, row, pipeline_status, pipeline_status_lock)
         return remaining
+
+    async def _take_back(self, key: str, row: Any, pipeline_status: Any, pipeline_status_lock: Any) -> None:
+        """Take out of the graph what an earlier try of the document brought, while nothing else is written to it.
+
+        LightRAG does so when the document's turn comes. It reads the sources of an entity, and writes what remains of
+        them a while later; a source that another document adds in between is lost.
+        """
+        try:
+            await self._purge_stale_extraction_if_resuming(
+                doc_id=key,
+                status_doc=row,
+                file_path=resolve_doc_file_path(status_doc=row),
+                content_data=await self.full_docs.get_by_id(key),
+                pipeline_status=pipeline_status,
+                pipeline_status_lock=pipeline_status_lock,
+            )
+        except Exception as error:  # noqa: BLE001 - LightRAG tries once more, and lets only this document fail
+            _log.warning("what document %r brought before is not taken back yet: %s", key, describe(error))
 
     async def _set_aside(self, key: str, row: Any, times: int) -> None:
         update, _, _ = self._build_pending_reset_update(row, None)
