@@ -143,7 +143,8 @@ def test_a_document_that_kills_its_process_is_given_up_and_the_others_are_proces
 ) -> None:
     documents = texts(100 if is_long else 8)
     documents["doc3"] = documents["doc3"] + " PLEASE-DIE in Room3."
-    with fault_run(neo4j_server, BROKERS["folder"], tmp_path, is_long=is_long, CELERY_DELIVERY_LIMIT="3") as run:
+    settings = {"CELERY_DELIVERY_LIMIT": "5", "CELERY_RETRY_BACKOFF_MAX": "2"}
+    with fault_run(neo4j_server, BROKERS["folder"], tmp_path, is_long=is_long, **settings) as run:
         run.start_worker()
         run.send(documents)
         outcomes = run.outcomes()
@@ -151,7 +152,7 @@ def test_a_document_that_kills_its_process_is_given_up_and_the_others_are_proces
         poison = outcomes.pop("doc3")
         assert isinstance(poison, Exception)
         assert "'doc3'" in str(poison)
-        assert "3 times" in str(poison)
+        assert "5 times" in str(poison)
         assert {key for key, outcome in outcomes.items() if isinstance(outcome, Exception)} == set()
         status = run.status()
         assert status.pop("doc3", "failed") == "failed"

@@ -15,14 +15,14 @@ async def count_interruptions(workspace: str, documents: Iterable[str]) -> dict[
     """Count that ``documents`` were found unfinished when a run began, unless the run before was ended on purpose.
 
     Returns:
-        How often each was interrupted so far.
+        How often each was interrupted so far; of ``documents`` only if they were counted, and of all others.
     """
     counts = await _counts(workspace)
-    if counts.pop(_ORDERLY, False):
-        return {}
-    times = {key: counts.get(key, 0) + 1 for key in documents}
-    counts.update(times)
-    return times
+    was_orderly = counts.pop(_ORDERLY, False)
+    found = set(documents)
+    if not was_orderly:
+        counts.update({key: counts.get(key, 0) + 1 for key in found})
+    return {key: times for key, times in counts.copy().items() if not (was_orderly and key in found)}
 
 
 async def note_orderly_end(workspace: str) -> None:

@@ -5,7 +5,7 @@ by itself is told by the name of its kind in front of that text, see ``failure``
 
 A document that was being worked on when its process died is taken up again at once, by LightRAG, together with all
 others. If it is what killed the process, it kills the next one, and so on. So from the second time on it is set aside
-as failed, and the task that waits for it tries again after a pause of its own, while the others go on.
+as failed, and the task that waits for it tries again after a pause; then it has a run for itself alone.
 """
 
 from __future__ import annotations
@@ -47,14 +47,16 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
     ) -> dict[str, Any]:
         """Called when a run begins: what is unfinished then was interrupted, for one run works at a time."""
         unfinished = {key: row for key, row in to_process_docs.items() if row.status in _UNFINISHED}
-        if unfinished:
-            for key, times in (await count_interruptions(self.workspace, unfinished)).items():
-                if times >= SET_ASIDE_AFTER:
-                    del to_process_docs[key]
-                    await self._set_aside(key, unfinished[key], times)
+        times = await count_interruptions(self.workspace, unfinished)
+        for key, row in unfinished.items():
+            if times.get(key, 0) >= SET_ASIDE_AFTER:
+                del to_process_docs[key]
+                await self._set_aside(key, row, times[key])
         remaining: dict[str, Any] = await super()._validate_and_fix_document_consistency(
             to_process_docs, pipeline_status, pipeline_status_lock
         )
+        if suspect := next((key for key in remaining if times.get(key, 0) >= SET_ASIDE_AFTER), None):
+            remaining = {suspect: remaining[suspect]}  # alone; the others have the next run
         for key, row in remaining.items():
             if row.chunks_list:
                 await self._take_back(key, row, pipeline_status, pipeline_status_lock)
