@@ -109,8 +109,10 @@ def test_limits_and_revocation_leave_no_connection_in_use(
         revoked.get(timeout=TIMEOUT)
 
     # The processes that were ended are replaced, and their connections are gone.
-    family = until(lambda: len(found := psutil.Process(worker.process.pid).children()) >= 2 and found)
-    assert {child.pid for child in family}.isdisjoint({killed, terminated})
+    def family() -> set[int]:
+        return {child.pid for child in psutil.Process(worker.process.pid).children()}
+
+    until(lambda: len(family()) >= 2 and family().isdisjoint({killed, terminated}))
     assert tasks.add.delay(1).get(timeout=TIMEOUT) == 2
     assert worker.stop() == 0
     neo4j_server.until_no_connection_is_left()
