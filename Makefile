@@ -19,7 +19,7 @@ test: $(VENV)/installed ## Run all tests, on a real Neo4j
 unit: $(VENV)/installed ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
 
-faults: $(VENV)/installed ## Kill, stop and restart everything under real workers, on each broker; an hour
+faults: $(VENV)/installed ## Kill, stop and restart everything under real workers, on each broker; 40 minutes
 	@$(BIN)/python -m pytest tests/faults --all-faults
 
 lint: $(VENV)/installed ## Check style and types

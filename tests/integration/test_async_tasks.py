@@ -6,8 +6,7 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,10 @@ from kombu.exceptions import EncodeError
 
 from tests import PROJECT
 from tests.support.servers import Server
+from tests.support.waiting import until
 from tests.support.workers import StartWorker, WorkerProcess
 
 TIMEOUT = 40
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + TIMEOUT
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app_container import Container, create_container
-from app_container.errors import PassingError, ProcessDiedError
+from app_container.errors import PassingError
 from tests.support.containers import forget_shared_state
 from tests.support.models import config_with_model
 from wiring.lightrag.documents import Documents, Inserted
-from wiring.lightrag.errors import DocumentInterruptedError, DocumentPostponedError
+from wiring.lightrag.errors import DocumentPostponedError
 from wiring.lightrag.ingest import Progress
+from wiring.lightrag.workspaces import Workspaces
 
 
 @pytest.fixture
@@ -52,40 +54,99 @@ def test_a_document_that_met_a_server_that_was_away_is_worth_another_try(contain
     assert insert(container, "Here Ada met Bob.")["status"] == "processed"
 
 
+TEXT = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(6))
+
+
 async def died(_: str) -> None:
     """A process that dies cannot say anything; tests/faults kill real ones."""
 
 
-@pytest.mark.parametrize("container", ["slow"], indirect=True)
-def test_a_document_that_is_interrupted_again_and_again_is_set_aside(
-    container: Container, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    caplog.set_level("INFO", "wiring.lightrag")
-    text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(6))
-    for _ in range(3):  # one that is ended on purpose counts for nothing
-        with pytest.raises(TimeoutError):
-            insert(container, text, seconds=2.5)
-    monkeypatch.setattr("wiring.lightrag.interruptions.note_orderly_end", died)
-    for _ in range(2):
-        with pytest.raises(TimeoutError):
-            insert(container, text, seconds=1.5)
-    with pytest.raises(DocumentInterruptedError) as caught:
-        insert(container, text)
-    assert isinstance(caught.value, ProcessDiedError)
-    assert str(caught.value) == "document 'a' was set aside: it was interrupted 2 times while it was processed"
+def interrupt(container: Container, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("wiring.lightrag.interruptions.note_orderly_end", died)
+        for _ in range(times):
+            with pytest.raises(TimeoutError):
+                insert(container, TEXT, seconds=1.5)
 
-    # It can be inserted again, and one line tells each time what became of it.
-    assert insert(container, text)["status"] == "processed"
-    lines = [record.getMessage() for record in caplog.records if "document 'a'" in record.getMessage()]
-    assert len(lines) == 7
-    assert lines[-1].startswith("document 'a', workspace 'test_")
-    assert ": processed, " in lines[-1]
-    assert lines[-1].endswith(" connections in use")
+
+def status_of(container: Container) -> dict[str, str]:
+    file = container.settings().lightrag.working_dir / container.settings().lightrag.workspace
+    rows = json.loads((file / "kv_store_doc_status.json").read_text())
+    return {key: row["status"] for key, row in rows.items()}
+
+
+def elsewhere(container: Container) -> Documents:
+    """Documents as another process has them: what waits for one of them is not known here."""
+    settings = container.settings().lightrag
+    return Documents(settings, Workspaces(settings, container.worker_loop()))
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
+def test_a_document_that_was_interrupted_twice_is_processed_only_where_it_is_waited_for(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = elsewhere(container)
+    interrupt(container, monkeypatch, times=2)
+    container.worker_loop().run(others.insert("Here Ada met Bob.", document_id="b"), 60)
+    assert status_of(container) == {"a": "pending", "b": "processed"}
+    assert insert(container, TEXT, 60)["status"] == "processed"
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
+def test_a_document_that_was_interrupted_once_or_on_purpose_is_processed_with_the_others(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = elsewhere(container)
+    interrupt(container, monkeypatch, times=1)
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            insert(container, TEXT, seconds=2.5)
+    container.worker_loop().run(others.insert("Here Ada met Bob.", document_id="b"), 60)
+    assert status_of(container)["a"] != "pending"
+    assert insert(container, TEXT, 60)["status"] in ("processed", "unchanged")
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
+def test_a_document_that_was_interrupted_twice_has_its_turn_in_a_stream_of_others(
+    container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wiring.lightrag.workspaces.DOCUMENTS_AT_ONCE", 4)
+    others, done = elsewhere(container), asyncio.Event()
+    interrupt(container, monkeypatch, times=2)
+
+    async def stream(name: str) -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            await others.insert(f"Here {name}{number} met Bob.", document_id=f"{name}{number}")
+
+    async def run() -> Inserted:
+        streams = [asyncio.create_task(stream(name)) for name in ("Ada", "Eve", "Dan")]
+        await asyncio.sleep(1.0)  # they have begun
+        try:
+            return await container.documents().insert(TEXT, document_id="a")
+        finally:
+            done.set()
+            await asyncio.gather(*streams)
+
+    assert container.worker_loop().run(run(), 60)["status"] == "processed"
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
+def test_one_line_tells_what_became_of_a_document(container: Container, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "wiring.lightrag")
+    with pytest.raises(TimeoutError):
+        insert(container, TEXT, seconds=1.5)
+    insert(container, TEXT)
+    cut, line = [record.getMessage() for record in caplog.records if "document 'a'" in record.getMessage()]
+    assert ": not processed: " in cut
+    assert line.startswith("document 'a', workspace 'test_")
+    assert ": processed, " in line
+    assert line.endswith(" connections in use")
 
 
 @pytest.mark.parametrize("container", ["slow"], indirect=True)
 def test_progress_is_told(container: Container) -> None:
-    text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(6))
     reports: list[Progress] = []
 
     async def report(progress: Progress) -> None:
@@ -93,7 +154,7 @@ def test_progress_is_told(container: Container) -> None:
         await asyncio.sleep(0)
 
     documents = container.documents()
-    result = container.worker_loop().run(documents.insert(text, document_id="a", report=report), 60)
+    result = container.worker_loop().run(documents.insert(TEXT, document_id="a", report=report), 60)
     assert result["status"] == "processed"
     stages = [each["stage"] for each in reports]
     assert stages[0] == "pending"

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +21,7 @@ from app_container import create_container
 from tests import PROJECT
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
+from tests.support.waiting import until
 from tests.support.workers import StartWorker, WorkerProcess, insert
 from wiring.celery.options import make_app
 from wiring.runner import Document
@@ -257,10 +257,3 @@ def test_a_worker_that_need_not_check_starts_without_the_server_and_works_when_i
     with Proxy(neo4j_server.uri, port=port):
         assert insertion.get(timeout=TIMEOUT)["status"] == "processed"
         worker.kill()
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -25,6 +25,7 @@ from tests.support.models import config_with_model
 from tests.support.own_neo4j import OwnNeo4j
 from tests.support.same_graph import Graph, read_graph, read_vectors
 from tests.support.servers import Server, forget_workspace
+from tests.support.waiting import until
 from tests.support.workers import WorkerProcess, doc_status
 from wiring.celery.options import make_app
 
@@ -132,11 +133,7 @@ class FaultRun:
         self.figures[name] = max(self.figures.get(name, 0.0), round(time.monotonic() - began, 1))
 
     def _until(self, look: Callable[[], Any], what: str) -> Any:
-        deadline = time.monotonic() + LONGEST_WAIT
-        while not (found := look()):
-            assert time.monotonic() < deadline, f"{what} for {LONGEST_WAIT:.0f} s\n{self._ends_of_logs()}"
-            time.sleep(0.02)
-        return found
+        return until(look, LONGEST_WAIT, told=lambda: f"{what}\n{self._ends_of_logs()}")
 
     def outcomes(self) -> dict[str, Any]:
         """What each task returned or raised; a task that does not end is a failure."""
@@ -154,7 +151,7 @@ class FaultRun:
             assert time.monotonic() < deadline, f"no end of {[*waiting]} in {seconds:.0f} s\n{self._ends_of_logs()}"
             time.sleep(0.1)
         self.figures["seconds until all were done"] = round(time.monotonic() - self.sent_at, 1)
-        self.figures["deliveries of a task, at the most"] = max(self._deliveries().values())
+        self.figures["deliveries of a task, at the most"] = max(self.deliveries().values())
         return ended
 
     def check_all_are_there(self, expected: Graph | None = None) -> Graph:
@@ -186,9 +183,11 @@ class FaultRun:
         assert all("Logging error" not in worker.log for worker in self.workers)
         self.server.until_no_connection_is_left()
 
-    def _deliveries(self) -> Counter[str]:
+    def deliveries(self) -> dict[str, int]:
+        """How often each document's task was received."""
         logs = "\n".join(worker.log for worker in self.workers)
-        return Counter(re.findall(rf"Task {TASK}\[([\w-]+)\] received", logs))
+        times = Counter(re.findall(rf"Task {TASK}\[([\w-]+)\] received", logs))
+        return {key: times[task] for key, task in self.sent.items()}
 
     def _ends_of_logs(self) -> str:
         return "\n".join("\n".join(worker.log.splitlines()[-40:]) for worker in self.workers)

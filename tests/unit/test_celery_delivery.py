@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject, Retry
 from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container
-from app_container.errors import DeliveryLimitError, ProcessDiedError
+from app_container.errors import DeliveryLimitError
 from wiring.celery import async_task, setup
 from wiring.celery.delivery import LOST, ReliableTask
 from wiring.celery.documents import DocumentTask
@@ -129,14 +129,6 @@ def test_what_only_waited_in_a_worker_was_not_lost(app: Celery) -> None:
     for state in ("PENDING", "RETRY"):
         app.backend.store_result("a", None, state)
         assert redelivered(task).startswith("done after")
-
-
-def test_a_task_whose_processes_die_also_ends_eagerly(app: Celery, make_task: Any) -> None:
-    def work() -> str:
-        raise ProcessDiedError("again")
-
-    with pytest.raises(DeliveryLimitError, match="was taken up 4 times"):
-        eagerly(make_task(app, work, delivery_limit=4))
 
 
 @pytest.mark.parametrize("ending", [Ignore(), Reject("no", requeue=False)])

@@ -18,7 +18,7 @@ from tenacity import retry, stop_after_attempt
 
 from app_container.errors import ConfigurationError, PassingError
 from app_container.transient import passing_cause
-from wiring.lightrag.errors import DocumentFailedError, DocumentInterruptedError, DocumentPostponedError
+from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
 
 
 def client_error(code: str) -> ClientError:
@@ -38,7 +38,6 @@ PASSING = [
     client_error("Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration"),
     PassingError("one of ours"),
     DocumentPostponedError("one of LightRAG's"),
-    DocumentInterruptedError("another"),
 ]
 
 LASTING = [

@@ -56,8 +56,6 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
             return self.run(*args, **kwargs)
         except (Ignore, Reject, Retry):
             raise
-        except ProcessDiedError as error:
-            self._after_a_loss(error)
         except Exception as error:
             cause = passing_cause(error)
             retries = self.request.retries

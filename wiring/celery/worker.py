@@ -128,8 +128,7 @@ def _close_child(container: Container, **_: Any) -> None:
     """Close in a child that ends, undisturbed.
 
     It was told to end by a signal that it now takes in the default way. The next one, which Celery sends at once, would
-    kill it: while it closes; or, where a native thread takes the signal, while it holds the lock on Celery's queue of
-    results, which then the parent waits for in vain.
+    kill it while it closes.
     """
     before = signal.signal(TERM_SIGNAL, signal.SIG_IGN)
     _close(container)

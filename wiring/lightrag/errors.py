@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app_container.errors import AppContainerError, PassingError, ProcessDiedError
+from app_container.errors import AppContainerError, PassingError
 
 
 class InvalidDocumentError(AppContainerError, ValueError):
@@ -19,10 +19,6 @@ class DocumentFailedError(AppContainerError):
 
 class DocumentPostponedError(DocumentFailedError, PassingError):
     """Neo4j or a storage failed while the document was processed; inserted again later, it will succeed."""
-
-
-class DocumentInterruptedError(DocumentFailedError, ProcessDiedError):
-    """Processes died while they worked on the document; it may have killed them."""
 
 
 class DocumentTimeoutError(AppContainerError, TimeoutError):

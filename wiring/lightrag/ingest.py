@@ -17,6 +17,8 @@ from wiring.lightrag.fence import check_open
 if TYPE_CHECKING:
     from lightrag import LightRAG
 
+    from wiring.lightrag.pipeline import Pipeline
+
 POLL_INTERVAL = 0.1
 """Seconds between two looks at a document that another process is working on."""
 
@@ -122,11 +124,12 @@ class Ingest:
         rag: the workspace's LightRAG.
     """
 
-    def __init__(self, rag: LightRAG) -> None:
+    def __init__(self, rag: Pipeline) -> None:
         self._rag = rag
         self._run: asyncio.Task[None] | None = None
         self._run_again = 0.0
-        self._waiting = 0
+        self._waiting: list[str] = []
+        rag.waiting = self._waiting
 
     async def until_final(self, key: str, report: Report | None = None) -> dict[str, Any]:
         """Wait until the document is processed, and return its row of the document status.
@@ -140,7 +143,7 @@ class Ingest:
         from wiring.lightrag.interruptions import forget_interruptions
         from wiring.lightrag.pipeline import failure
 
-        self._waiting += 1
+        self._waiting.append(key)
         report_again = time.monotonic()
         try:
             while True:
@@ -157,21 +160,24 @@ class Ingest:
                     report_again = time.monotonic() + PROGRESS_INTERVAL
                 await self._work_or_wait()
         except asyncio.CancelledError:
-            if self._waiting == 1:
+            if len(self._waiting) == 1:
                 await self.stop()
             raise
         finally:
-            self._waiting -= 1
+            self._waiting.remove(key)
 
     async def _work_or_wait(self) -> None:
         """See that some process is at work, and wait for a moment."""
-        if self._run is None or (self._run.done() and time.monotonic() >= self._run_again):
+        from wiring.lightrag.interruptions import ask_for_turn
+
+        if (self._run is None or self._run.done()) and time.monotonic() >= self._run_again:
             self._run_again = time.monotonic() + TAKE_OVER_INTERVAL
+            await ask_for_turn(self._rag.workspace, self._waiting)
             # In a context of its own, for it serves more than the task that happens to start it.
             self._run = asyncio.create_task(
                 self._rag.apipeline_process_enqueue_documents(), context=contextvars.Context()
             )
-        if self._run.done():
+        if self._run is None or self._run.done():
             await check_open(self._rag)
             await asyncio.sleep(POLL_INTERVAL)
         else:

@@ -4,13 +4,14 @@ LightRAG keeps of a failure its text only, and whoever waits for the document ma
 by itself is told by the name of its kind in front of that text, see ``failure``.
 
 A document that was being worked on when its process died is taken up again at once, by LightRAG, together with all
-others. If it is what killed the process, it kills the next one, and so on. So from the second time on it is set aside
-as failed, and the task that waits for it tries again after a pause; then it has a run for itself alone.
+others. If it is what killed the process, it kills the next one, and so on, and each time a task loses its process that
+may have nothing to do with it. So from the second time on it is processed alone, in the process that waits for it.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from lightrag import LightRAG
@@ -18,17 +19,13 @@ from lightrag.base import DocStatus
 from lightrag.exceptions import IndexFlushError
 from lightrag.utils_pipeline import resolve_doc_file_path
 
-from app_container.errors import ProcessDiedError, describe
+from app_container.errors import describe
 from app_container.transient import passing_cause
-from wiring.lightrag.errors import DocumentFailedError, DocumentInterruptedError, DocumentPostponedError
-from wiring.lightrag.interruptions import count_interruptions
+from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
+from wiring.lightrag.interruptions import find_suspects, is_turn_asked_for, take_turn
 
 _log = logging.getLogger("wiring.lightrag")
 
-SET_ASIDE_AFTER = 2
-"""How often a document is interrupted before it is set aside; a single interruption is more often bad luck."""
-
-_DIED = f"{ProcessDiedError.__name__}: "
 _PASSING = "PassingError: "
 _ABORTED = "Cancelled by internal error"  # what LightRAG says of the others when a storage failed for one document
 
@@ -42,25 +39,33 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
     and its version is pinned; ``tests/integration/test_failed_documents.py`` sees to it that they are still called.
     """
 
+    waiting: Collection[str] | None = None
+    """The documents for which somebody waits in this process; None if that is not known."""
+
     async def _validate_and_fix_document_consistency(
         self, to_process_docs: dict[str, Any], pipeline_status: Any, pipeline_status_lock: Any
     ) -> dict[str, Any]:
         """Called when a run begins: what is unfinished then was interrupted, for one run works at a time."""
-        unfinished = {key: row for key, row in to_process_docs.items() if row.status in _UNFINISHED}
-        times = await count_interruptions(self.workspace, unfinished)
-        for key, row in unfinished.items():
-            if times.get(key, 0) >= SET_ASIDE_AFTER:
-                del to_process_docs[key]
-                await self._set_aside(key, row, times[key])
-        remaining: dict[str, Any] = await super()._validate_and_fix_document_consistency(
+        unfinished = [key for key, row in to_process_docs.items() if row.status in _UNFINISHED]
+        suspects = await find_suspects(self.workspace, unfinished)
+        rows = await super()._validate_and_fix_document_consistency(
             to_process_docs, pipeline_status, pipeline_status_lock
         )
-        if suspect := next((key for key in remaining if times.get(key, 0) >= SET_ASIDE_AFTER), None):
-            remaining = {suspect: remaining[suspect]}  # alone; the others have the next run
-        for key, row in remaining.items():
-            if row.chunks_list:
-                await self._take_back(key, row, pipeline_status, pipeline_status_lock)
-        return remaining
+        chosen = await self._choose(list(rows), suspects.intersection(rows))
+        for key in chosen:
+            if rows[key].chunks_list:
+                await self._take_back(key, rows[key], pipeline_status, pipeline_status_lock)
+        return {key: rows[key] for key in chosen}
+
+    async def _choose(self, documents: list[str], suspects: set[str]) -> list[str]:
+        """Those of ``documents`` that are processed now: a suspect alone, and only where somebody waits for it."""
+        here = [key for key in documents if key in suspects and (self.waiting is None or key in self.waiting)]
+        if here:
+            await take_turn(self.workspace, here[0])
+            return here[:1]
+        if suspects and await is_turn_asked_for(self.workspace, suspects):
+            return []  # the run ends
+        return [key for key in documents if key not in suspects]
 
     async def _take_back(self, key: str, row: Any, pipeline_status: Any, pipeline_status_lock: Any) -> None:
         """Take out of the graph what an earlier try of the document brought, while nothing else is written to it.
@@ -80,11 +85,6 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
         except Exception as error:  # noqa: BLE001 - LightRAG tries once more, and lets only this document fail
             _log.warning("what document %r brought before is not taken back yet: %s", key, describe(error))
 
-    async def _set_aside(self, key: str, row: Any, times: int) -> None:
-        update, _, _ = self._build_pending_reset_update(row, None)
-        reason = f"{_DIED}it was interrupted {times} times while it was processed"
-        await self.doc_status.upsert({key: {**update, "status": DocStatus.FAILED, "error_msg": reason}})
-
     async def _finalize_doc_failure(self, *, error: BaseException, **rest: Any) -> None:
         cause = passing_cause(error) or (error if isinstance(error, IndexFlushError) else None)
         if cause is not None:
@@ -100,12 +100,9 @@ def failure(key: str, stored: Any) -> DocumentFailedError:
     """The error for document ``key``, out of the text that LightRAG stored about its failure.
 
     Returns:
-        ``DocumentInterruptedError`` or ``DocumentPostponedError`` when inserting it again may help, without a change;
-        else ``DocumentFailedError``.
+        ``DocumentPostponedError`` when inserting it again may help, without a change; else ``DocumentFailedError``.
     """
     reason = " ".join(str(stored or "no reason given").split())
-    if reason.startswith(_DIED):
-        return DocumentInterruptedError(f"document {key!r} was set aside: {reason.removeprefix(_DIED)}")
     if reason.startswith((_PASSING, _ABORTED)):
         return DocumentPostponedError(f"document {key!r} could not be processed now: {reason.removeprefix(_PASSING)}")
     return DocumentFailedError(f"document {key!r} failed in LightRAG: {reason}")

@@ -15,12 +15,14 @@ from wiring.lightrag.ingest import Ingest
 from wiring.lightrag.working_dir import claim_working_dir, release_working_dir, unwritable
 
 if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which names this module, must not
-    from lightrag import LightRAG
-
     from app_container.settings import LightRAGSettings
     from app_container.worker_loop import WorkerLoop
+    from wiring.lightrag.pipeline import Pipeline
 
 CLOSE_TIMEOUT = 10.0
+
+DOCUMENTS_AT_ONCE = 64
+"""How many documents LightRAG takes up before it looks whether something else has to be done; 500 by its default."""
 
 _log = logging.getLogger("wiring.lightrag")
 
@@ -39,12 +41,12 @@ class Workspaces:
     def __init__(self, settings: LightRAGSettings, worker_loop: WorkerLoop) -> None:
         self._settings = settings
         self._worker_loop = worker_loop
-        self._built: dict[str, LightRAG] = {}
+        self._built: dict[str, Pipeline] = {}
         self._ingests: dict[str, Ingest] = {}
         self._building = asyncio.Lock()
         self._has_claim = False
 
-    async def get(self, workspace: str | None = None) -> LightRAG:
+    async def get(self, workspace: str | None = None) -> Pipeline:
         """The LightRAG of ``workspace``; None is the configured one.
 
         Raises:
@@ -59,9 +61,11 @@ class Workspaces:
                 self._built[name] = rag
             return self._built[name]
 
-    def ingest(self, rag: LightRAG) -> Ingest:
+    def ingest(self, rag: Pipeline) -> Ingest:
         """The one run of LightRAG's pipeline that this process has for the workspace of ``rag``."""
-        return self._ingests.setdefault(rag.workspace, Ingest(rag))
+        if rag.workspace not in self._ingests:
+            self._ingests[rag.workspace] = Ingest(rag)
+        return self._ingests[rag.workspace]
 
     def connections_in_use(self) -> int:
         """How many connections to Neo4j the LightRAGs of this process use at this moment."""
@@ -126,7 +130,7 @@ def check_workspace(name: str) -> None:
         raise InvalidDocumentError(f"workspace {name!r} is not a name; use letters, digits, '_', '-' and '.'")
 
 
-def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
+def build_lightrag(settings: LightRAGSettings, workspace: str) -> Pipeline:
     """A LightRAG for ``workspace``, not initialized yet.
 
     Raises:
@@ -154,7 +158,7 @@ def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
             llm_model_name=settings.llm.model,
             embedding_func=embedding_function(settings.embedding),
             tokenizer=bundled_tokenizer(),
-            **settings.options,
+            **{"pipeline_scheduling_page_size": DOCUMENTS_AT_ONCE} | settings.options,
         )
     except OSError as error:
         raise unwritable(settings, error) from None
@@ -162,7 +166,7 @@ def build_lightrag(settings: LightRAGSettings, workspace: str) -> LightRAG:
         raise ConfigurationError(_refused(settings, error)) from None
 
 
-async def _initialize(rag: LightRAG, settings: LightRAGSettings) -> None:
+async def _initialize(rag: Pipeline, settings: LightRAGSettings) -> None:
     from wiring.lightrag.first_load import loading
 
     try:
