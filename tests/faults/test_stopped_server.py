@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from app_container import Container, create_container
+from tests import PROJECT
 from tests.support.servers import Server
+from tests.support.waiting import stop_process
 from wiring.local_neo4j import LocalNeo4j
 
 PATIENCE = 40.0
@@ -27,7 +29,7 @@ class StoppableServer(Server):
     pid: int
 
     def stop(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        stop_process(self.pid)
 
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -118,15 +120,16 @@ def test_everything_is_shut_down_while_the_server_is_stopped(container: Containe
 
 
 BRIDGED = """
-import asyncio, os, signal, sys
+import asyncio, sys
 from app_container import create_container
+from tests.support.waiting import stop_process
 
 container = create_container()
 
 async def main():
     async with container.bridged_driver().session() as session:
         await session.run("RETURN 1")
-        os.kill(int(sys.argv[1]), signal.SIGSTOP)
+        stop_process(int(sys.argv[1]))
         async with asyncio.timeout(1):
             await session.run("RETURN 2")
 
@@ -141,6 +144,6 @@ def test_a_process_whose_bridge_waits_for_the_server_ends(container: Container, 
     assert not container.sync_driver.initialized
     done = subprocess.run(
         [sys.executable, "-c", BRIDGED, str(own_server.pid)],
-        capture_output=True, text=True, timeout=PATIENCE, check=False,
+        cwd=PROJECT, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert (done.stdout, done.stderr, done.returncode) == ("bounded\n", "", 0)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable
 from typing import Any
+
+import psutil
 
 
 def until(condition: Callable[[], Any], seconds: float = 40.0, *, told: Callable[[], str] = str) -> Any:
@@ -20,3 +24,14 @@ def until(condition: Callable[[], Any], seconds: float = 40.0, *, told: Callable
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {told()}"
         time.sleep(0.02)
     return found
+
+
+def stop_process(pid: int) -> None:
+    """Let a process do nothing at all, and wait until it does: each of its threads stops when it is its turn to run."""
+
+    def has_stopped() -> bool:
+        threads = [thread.id for thread in psutil.Process(pid).threads()] if psutil.LINUX else [pid]
+        return all(psutil.Process(thread).status() == psutil.STATUS_STOPPED for thread in threads)
+
+    os.kill(pid, signal.SIGSTOP)
+    until(has_stopped, told=lambda: f"process {pid} goes on")
