@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -130,6 +132,32 @@ def test_a_document_that_was_interrupted_twice_has_its_turn_in_a_stream_of_other
             await asyncio.gather(*streams)
 
     assert container.worker_loop().run(run(), 60)["status"] == "processed"
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
+@pytest.mark.parametrize("later", ["full_entities", "full_relations", "text_chunks"])
+def test_a_document_that_was_interrupted_in_the_graph_and_again_before_it_is_processed(
+    container: Container, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """First when it has begun to write to the graph, then before it has noted what it is going to write there."""
+    rag: Any = container.worker_loop().run(container.rag().get(), 60)
+
+    def interrupt_at(storage: str, write: str = "upsert") -> None:
+        reached = threading.Event()
+
+        async def hang(*_: Any, **__: Any) -> None:
+            reached.set()
+            await asyncio.sleep(60)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(getattr(rag, storage), write, hang)
+            with pytest.raises(TimeoutError):
+                insert(container, "Here Ada met Bob.", seconds=4)
+        assert reached.is_set()
+
+    interrupt_at("chunk_entity_relation_graph", "upsert_node")
+    interrupt_at(later)
+    assert insert(container, "Here Ada met Bob.", 60)["status"] == "processed"
 
 
 @pytest.mark.parametrize("container", ["slow"], indirect=True)

@@ -1,4 +1,4 @@
-"""LightRAG, with a say in two things: how a document's failure is told, and what becomes of one that kills processes.
+"""LightRAG, with a say in how a document's failure is told, and in what becomes of documents that are interrupted.
 
 LightRAG keeps of a failure its text only, and whoever waits for the document may be in another process. So what passes
 by itself is told by the name of its kind in front of that text, see ``failure``.
@@ -16,6 +16,12 @@ from typing import Any
 
 from lightrag import LightRAG
 from lightrag.base import DocStatus
+from lightrag.constants import (
+    KG_PURGE_METADATA_KEY,
+    KG_WRITE_STATE_GRAPH_MUTATION_STARTED,
+    KG_WRITE_STATE_METADATA_KEY,
+    KG_WRITE_STATE_PRE_GRAPH,
+)
 from lightrag.exceptions import IndexFlushError
 from lightrag.utils_pipeline import resolve_doc_file_path
 
@@ -33,9 +39,9 @@ _UNFINISHED = (DocStatus.PARSING, DocStatus.ANALYZING, DocStatus.PROCESSING)
 
 
 class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type information
-    """LightRAG, with two methods that it calls in the process that works on the documents.
+    """LightRAG, with some methods that it calls in the process that works on the documents.
 
-    LightRAG marks its class as final, but there is no other place to have this say. Both methods are internal to it,
+    LightRAG marks its class as final, but there is no other place to have this say. The methods are internal to it,
     and its version is pinned; ``tests/integration/test_failed_documents.py`` sees to it that they are still called.
     """
 
@@ -84,6 +90,23 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
             )
         except Exception as error:  # noqa: BLE001 - LightRAG tries once more, and lets only this document fail
             _log.warning("what document %r brought before is not taken back yet: %s", key, describe(error))
+
+    async def _purge_stale_extraction_if_resuming(self, *, doc_id: str, status_doc: Any, **rest: Any) -> None:
+        """Called before a document is processed; takes out of the graph what an earlier try of it brought.
+
+        Nothing of it is there then, but LightRAG goes on noting that there may be. When the document is interrupted
+        again, before it has noted what it will bring this time, LightRAG would refuse it for ever; and a note of how
+        far the taking out was, from one that was interrupted itself, would be believed of the next.
+        """
+        await super()._purge_stale_extraction_if_resuming(doc_id=doc_id, status_doc=status_doc, **rest)
+        notes = status_doc.metadata or {}
+        is_noted = notes.get(KG_WRITE_STATE_METADATA_KEY) == KG_WRITE_STATE_GRAPH_MUTATION_STARTED
+        if not status_doc.chunks_list and (is_noted or KG_PURGE_METADATA_KEY in notes):
+            notes = {**notes, KG_WRITE_STATE_METADATA_KEY: KG_WRITE_STATE_PRE_GRAPH}
+            notes.pop(KG_PURGE_METADATA_KEY, None)
+            status_doc.metadata = notes
+            await self.doc_status.update_doc_status_fields(doc_id, {"metadata": notes})
+            await self.doc_status.index_done_callback()  # a file-based storage writes only now
 
     async def _finalize_doc_failure(self, *, error: BaseException, **rest: Any) -> None:
         cause = passing_cause(error) or (error if isinstance(error, IndexFlushError) else None)
