@@ -85,7 +85,7 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
 
     def _begin(self) -> None:
         if (self.request.delivery_info or {}).get("redelivered") and self._had_begun():
-            self._after_a_loss(ProcessDiedError("the process that ran it died, or its worker lost the broker"))
+            self._after_a_loss()
         if not self.request.ignore_result:
             self.update_state(state=states.STARTED, meta={"pid": os.getpid(), "hostname": self.request.hostname})
 
@@ -98,7 +98,7 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
         except Exception:  # noqa: BLE001 - each backend has its own; without one, nobody knows
             return True
 
-    def _after_a_loss(self, reason: ProcessDiedError) -> NoReturn:
+    def _after_a_loss(self) -> NoReturn:
         lost = self.lost + 1
         if lost >= self.delivery_limit:
             error = DeliveryLimitError(
@@ -107,6 +107,7 @@ class ReliableTask(Task):  # type: ignore[type-arg]  # the stub's type arguments
             )
             self.on_give_up(error)
             raise error
+        reason = ProcessDiedError("the process that ran it died, or its worker lost the broker")
         self._send_again(reason, self._pause(lost), lost=lost)
 
     def _send_again(
