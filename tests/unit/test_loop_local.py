@@ -200,9 +200,12 @@ def test_a_thousand_loops_leave_no_memory_behind(holder: Any) -> None:
     try:
         before = loops(200)
         after = loops(1000)
+        later = loops(1000)
     finally:
         tracemalloc.stop()
-    assert after - before < 100 * 1000  # 100 bytes a loop: less than any object that were left
+    # 100 bytes a loop: less than any object that were left. What loops leave, both thousands do; but once in a while
+    # one of Python's own tables outgrows its block, and has a new one of megabytes.
+    assert min(after - before, later - after) < 100 * 1000
 
 
 def test_nothing_keeps_a_loop_alive(holder: Any) -> None:
