@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from neo4j import AsyncDriver, Driver
 
     from wiring.lightrag.documents import Documents
+    from wiring.lightrag.lease_store import LeaseStore
     from wiring.lightrag.workspaces import Workspaces
 
-STORAGES_MODULE = "wiring.lightrag.storages"
+GRAPH_STORAGES_MODULE = "wiring.lightrag.storages"
+VECTOR_STORAGE_MODULE = "wiring.lightrag.vector_storage"
 
 
 class Container(containers.DeclarativeContainer):
@@ -49,8 +51,14 @@ class Container(containers.DeclarativeContainer):
     worker_loop: ProcessSingleton[WorkerLoop] = ProcessSingleton(
         WorkerLoop, settings.provided.worker_loop.shutdown_timeout
     )
+    leases: providers.Factory[LeaseStore] = providers.Factory(
+        "wiring.lightrag.lease_store.LeaseStore",
+        async_driver.provider,
+        settings.provided.neo4j.database,
+        settings.provided.lightrag.lease_term,
+    )
     rag: ProcessSingleton[Workspaces] = ProcessSingleton(
-        "wiring.lightrag.workspaces.Workspaces", settings.provided.lightrag, worker_loop
+        "wiring.lightrag.workspaces.Workspaces", settings.provided.lightrag, worker_loop, leases
     )
     documents: providers.Factory[Documents] = providers.Factory(
         "wiring.lightrag.documents.Documents", settings.provided.lightrag, rag
@@ -78,7 +86,7 @@ def create_container(
     settings = load_settings(config_path)
     container = Container()
     container.config.from_dict(settings.model_dump())
-    own = [STORAGES_MODULE] if STORAGES_MODULE in sys.modules else []
+    own = [name for name in (GRAPH_STORAGES_MODULE, VECTOR_STORAGE_MODULE) if name in sys.modules]
     container.wire(modules=[*wire, *own])
     _latest = container
     return container

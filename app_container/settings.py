@@ -156,6 +156,7 @@ class LightRAGSettings(_Section):
     options: Options = {}
     max_document_bytes: PositiveInt = 4_000_000
     document_timeout: PositiveFloat = 600.0
+    lease_term: float = Field(15.0, ge=1.0)
 
 
 class WorkerLoopSettings(_Section):

@@ -7,7 +7,7 @@ from typing import Any
 
 from app_container.errors import PassingError
 
-_CODES = (
+LOCK_TIMEOUTS = (
     "Neo.ClientError.Transaction.LockClientStopped",
     "Neo.ClientError.Transaction.TransactionTimedOut",
     "Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration",
@@ -44,7 +44,7 @@ def _passes(error: BaseException) -> bool:
     if isinstance(error, (ServiceUnavailable, SessionExpired, TransientError, ConnectionAcquisitionTimeoutError)):
         return True
     if isinstance(error, Neo4jError):
-        return error.is_retryable() or error.code in _CODES
+        return error.is_retryable() or error.code in LOCK_TIMEOUTS
     return isinstance(error, DriverError) and error.is_retryable()
 
 

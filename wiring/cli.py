@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shlex
 import sys
@@ -12,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -20,6 +18,8 @@ from app_container import AppContainerError, ConfigurationError, create_containe
 from app_container.config_file import find_config
 from app_container.errors import MissingExtraError, describe
 from wiring.check import check as check_all
+from wiring.cli_leases import leases
+from wiring.cli_output import ConfigOption, JsonOption, WorkspaceOption, err, out, print_error, print_json, show
 from wiring.corpus import read_files
 from wiring.lightrag.document_checks import check_document_id, check_question
 from wiring.lightrag.documents import QueryMode
@@ -36,13 +36,8 @@ app = typer.Typer(
 )  # fmt: skip
 neo4j = typer.Typer(no_args_is_help=True, help="A real Neo4j on this machine, without Docker and without Java.")
 app.add_typer(neo4j, name="neo4j")
+app.add_typer(leases, name="leases")
 
-out = Console(emoji=False)
-err = Console(stderr=True, highlight=False, emoji=False)
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Configuration file [default: config.yaml].")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-WorkspaceOption = Annotated[str | None, typer.Option("--workspace", help="Workspace [default: the configured one].")]
 HomeOption = Annotated[Path, typer.Option("--home", help="Folder of the server.", envvar="LIGHTRAG_NEO4J_HOME")]
 
 
@@ -52,13 +47,13 @@ def main() -> None:
     try:
         app()
     except AppContainerError as error:
-        _print_error(str(error))
+        print_error(str(error))
         sys.exit(2 if isinstance(error, ConfigurationError | InvalidDocumentError) else 1)
     except KeyboardInterrupt:
         err.print("interrupted")
         sys.exit(130)
     except Exception as error:  # noqa: BLE001 - the last net: whatever it is, one line says it
-        _print_error(f"{describe(error)}; this was not foreseen, please report it with the command you ran")
+        print_error(f"{describe(error)}; this was not foreseen, please report it with the command you ran")
         sys.exit(1)
 
 
@@ -73,7 +68,7 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Check the configuration and the server, and show what will be used."""
     container = create_container(config)
-    _show({"config": str(find_config(config)), **check_all(container)}, as_json=as_json)
+    show({"config": str(find_config(config)), **check_all(container)}, as_json=as_json)
 
 
 @app.command(epilog="Example: `lightrag-neo4j insert README.md docs/ --workspace handbook`")
@@ -93,7 +88,7 @@ def insert(
     if as_json:
         results = [{"file_path": o.document.file_path, **o.result} for o in outcomes if o.result is not None]
         errors = [{"file_path": name, "error": reason} for name, reason in failures]
-        _print_json({"inserted": results, "failed": errors})
+        print_json({"inserted": results, "failed": errors})
     else:
         statuses = [o.result["status"] for o in outcomes if o.result is not None]
         words = {
@@ -104,7 +99,7 @@ def insert(
         counted = [f"{statuses.count(status)} {word}" for status, word in words.items() if status in statuses]
         out.print(", ".join([*counted, *([f"{len(failures)} failed"] if failures else [])]))
         for name, reason in failures:
-            _print_error(f"{name}: {reason}")
+            print_error(f"{name}: {reason}")
     raise typer.Exit(1 if failures else 0)
 
 
@@ -122,7 +117,7 @@ def query(
     check_question(text)
     answer = choose_runner(container).query(text, mode, workspace)
     if as_json:
-        _print_json(answer)
+        print_json(answer)
         return
     sys.stdout.write(answer["answer"] + "\n")
     used = f"{answer['entities']} entities, {answer['relationships']} relationships, {answer['chunks']} chunks"
@@ -148,11 +143,11 @@ def delete(
         except AppContainerError as error:
             failures.append({"document_id": document_id, "error": str(error)})
     if as_json:
-        _print_json({"deleted": deleted, "failed": failures})
+        print_json({"deleted": deleted, "failed": failures})
     else:
         out.print(f"{len(deleted)} deleted" + (f", {len(failures)} failed" if failures else ""))
         for failure in failures:
-            _print_error(failure["error"])
+            print_error(failure["error"])
     raise typer.Exit(1 if failures else 0)
 
 
@@ -170,7 +165,7 @@ def repair(
     nodes = sum(merged.nodes - 1 for merged in report.merged)
     relations = sum(merged.relations_merged for merged in report.merged)
     if as_json:
-        _print_json(asdict(report) | {"nodes_removed": nodes, "relations_removed": relations})
+        print_json(asdict(report) | {"nodes_removed": nodes, "relations_removed": relations})
     elif not report.merged:
         out.print(f"nothing to do: workspace {report.workspace!r} holds no entity twice", markup=False, soft_wrap=True)
     else:
@@ -190,7 +185,7 @@ def neo4j_start(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) ->
         server = local.start(progress)
     if as_json:
         facts = {"uri": server.uri, "username": "neo4j", "password_file": server.password_file, "pid": server.pid}
-        _print_json(facts)
+        print_json(facts)
         return
     password = f'"$(cat {shlex.quote(server.password_file)})"'
     sys.stdout.write(f"export NEO4J_URI={server.uri} NEO4J_PASSWORD={password}\n")
@@ -201,7 +196,7 @@ def neo4j_stop(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -> 
     """Stop the server. Its data stays."""
     was_running = _local(home).stop()
     if as_json:
-        _print_json({"was_running": was_running})
+        print_json({"was_running": was_running})
         return
     err.print("stopped" if was_running else "was not running")
 
@@ -211,9 +206,9 @@ def neo4j_status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -
     """Tell whether the server runs, and where; exit code 1 if it does not."""
     server = _local(home).status()
     if server is None:
-        _show({"running": False}, as_json=as_json)
+        show({"running": False}, as_json=as_json)
         raise typer.Exit(1)
-    _show(
+    show(
         {"running": True, "uri": server.uri, "pid": server.pid, "password_file": server.password_file}, as_json=as_json
     )
 
@@ -244,27 +239,9 @@ def _check_names(workspace: str | None, document_id: str | None = None) -> None:
         check_document_id(document_id)
 
 
-def _print_error(line: str) -> None:
-    err.print(line, style="red", markup=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
-
-
 def _local(home: Path) -> Any:
     try:
         from wiring.local_neo4j import LocalNeo4j
     except ModuleNotFoundError as error:
         raise MissingExtraError("the local Neo4j", "local", error.name) from None
     return LocalNeo4j(home)
-
-
-def _show(facts: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        _print_json(facts)
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in facts.items():
-        table.add_row(name, Text(str(value)))
-    out.print(table)

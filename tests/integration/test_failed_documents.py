@@ -35,6 +35,7 @@ def container(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Container]:
     monkeypatch.setenv("APP_CONTAINER_CONFIG", config_with_model(request.param))
+    monkeypatch.setenv("LIGHTRAG_LEASE_TERM", str(TERM))
     container = create_container()
     yield container
     container.shutdown_resources()
@@ -56,19 +57,20 @@ def test_a_document_that_met_a_server_that_was_away_is_worth_another_try(contain
     assert insert(container, "Here Ada met Bob.")["status"] == "processed"
 
 
+TERM = 1.0
 TEXT = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(6))
 
 
-async def died(_: str) -> None:
-    """A process that dies cannot say anything; tests/faults kill real ones."""
+async def died(*_: Any) -> None:
+    """A process that dies gives nothing back; tests/faults kill real ones."""
 
 
 def interrupt(container: Container, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("wiring.lightrag.interruptions.note_orderly_end", died)
+        patch.setattr("wiring.lightrag.lease_store.LeaseStore.give_back", died)
         for _ in range(times):
             with pytest.raises(TimeoutError):
-                insert(container, TEXT, seconds=1.5)
+                container.worker_loop().run(elsewhere(container).insert(TEXT, document_id="a"), TERM + 2.0)
 
 
 def status_of(container: Container) -> dict[str, str]:
@@ -80,7 +82,7 @@ def status_of(container: Container) -> dict[str, str]:
 def elsewhere(container: Container) -> Documents:
     """Documents as another process has them: what waits for one of them is not known here."""
     settings = container.settings().lightrag
-    return Documents(settings, Workspaces(settings, container.worker_loop()))
+    return Documents(settings, Workspaces(settings, container.worker_loop(), container.leases()))
 
 
 @pytest.mark.parametrize("container", ["slow"], indirect=True)

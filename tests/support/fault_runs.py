@@ -23,7 +23,7 @@ from tests import PROJECT
 from tests.support.brokers import Broker
 from tests.support.models import config_with_model
 from tests.support.own_neo4j import OwnNeo4j
-from tests.support.same_graph import Graph, read_graph, read_vectors
+from tests.support.same_graph import Graph, Key, read_graph, vectors_in_files
 from tests.support.servers import Server, forget_workspace
 from tests.support.waiting import until
 from tests.support.workers import WorkerProcess, doc_status
@@ -64,6 +64,7 @@ class FaultRun:
     broker: Broker
     app: Celery
     is_long: bool
+    concurrency: int = CONCURRENCY
     workers: list[WorkerProcess] = field(default_factory=list)
     sent: dict[str, str] = field(default_factory=dict)
     sent_at: float = 0.0
@@ -79,10 +80,15 @@ class FaultRun:
         assert isinstance(self.server, OwnNeo4j)
         return self.server
 
-    def start_worker(self) -> None:
+    @property
+    def workspace(self) -> str:
+        return self.environment["LIGHTRAG_WORKSPACE"]
+
+    def start_worker(self, **settings: str) -> WorkerProcess:
         log_file = self.folder / f"worker{len(self.workers)}.log"
-        arguments = ("--concurrency", str(CONCURRENCY))
-        self.workers.append(WorkerProcess(log_file, self.environment, "wiring.celery_app", arguments))
+        arguments = ("--concurrency", str(self.concurrency), "--hostname", f"worker{len(self.workers)}@%h")
+        self.workers.append(WorkerProcess(log_file, self.environment | settings, "wiring.celery_app", arguments))
+        return self.worker
 
     def send(self, documents: dict[str, str]) -> None:
         self.sent_at = time.monotonic()
@@ -133,7 +139,7 @@ class FaultRun:
         self.figures[name] = max(self.figures.get(name, 0.0), round(time.monotonic() - began, 1))
 
     def _until(self, look: Callable[[], Any], what: str) -> Any:
-        return until(look, LONGEST_WAIT, told=lambda: f"{what}\n{self._ends_of_logs()}")
+        return until(look, LONGEST_WAIT, told=lambda: f"{what}\n{self.ends_of_logs()}")
 
     def outcomes(self) -> dict[str, Any]:
         """What each task returned or raised; a task that does not end is a failure."""
@@ -148,7 +154,7 @@ class FaultRun:
                     if meta["status"] in READY_STATES:
                         ended[key] = meta["result"]
                         del waiting[key]
-            assert time.monotonic() < deadline, f"no end of {[*waiting]} in {seconds:.0f} s\n{self._ends_of_logs()}"
+            assert time.monotonic() < deadline, f"no end of {[*waiting]} in {seconds:.0f} s\n{self.ends_of_logs()}"
             time.sleep(0.1)
         self.figures["seconds until all were done"] = round(time.monotonic() - self.sent_at, 1)
         self.figures["deliveries of a task, at the most"] = max(self.deliveries().values())
@@ -162,10 +168,9 @@ class FaultRun:
         assert self.status() == dict.fromkeys(self.sent, "processed")
         ended = {(call.pid, call.document) for call in self.model_calls() if call.ended is not None}
         assert [call for call in self.cut if (call.pid, call.document) in ended] == []
-        workspace = self.environment["LIGHTRAG_WORKSPACE"]
-        graph = read_graph(self.server, workspace)
+        graph = read_graph(self.server, self.workspace)
         assert graph.twice == []
-        assert read_vectors(Path(self.environment["LIGHTRAG_WORKING_DIR"]) / workspace) == graph.sources
+        assert self.vectors() == graph.sources
         if expected is not None:
             differences = graph.differences(expected)
             for what in ("sentences", "weight"):
@@ -174,12 +179,17 @@ class FaultRun:
             assert not wrong, pformat(wrong)
         return graph
 
+    def vectors(self) -> dict[Key, frozenset[str]]:
+        """The sources of what can be searched for."""
+        return vectors_in_files(Path(self.environment["LIGHTRAG_WORKING_DIR"]) / self.workspace)
+
     def status(self) -> dict[str, str]:
+        """What has become of each document."""
         return {key: row["status"] for key, row in doc_status(self.environment).items()}
 
     def stop(self) -> None:
-        """The worker ends when it is asked to, and leaves no connection."""
-        assert self.worker.stop() == 0
+        """The workers end when they are asked to, and leave no connection."""
+        assert [worker.stop() for worker in self.workers if worker.process.poll() is None] in ([0], [0, 0])
         assert all("Logging error" not in worker.log for worker in self.workers)
         self.server.until_no_connection_is_left()
 
@@ -189,7 +199,7 @@ class FaultRun:
         times = Counter(re.findall(rf"Task {TASK}\[([\w-]+)\] received", logs))
         return {key: times[task] for key, task in self.sent.items()}
 
-    def _ends_of_logs(self) -> str:
+    def ends_of_logs(self) -> str:
         return "\n".join("\n".join(worker.log.splitlines()[-40:]) for worker in self.workers)
 
 

@@ -70,9 +70,19 @@ def read_graph(server: Server, workspace: str) -> Graph:
     return Graph(dict(things), sorted((key for key, times in count.items() if times > 1), key=str))
 
 
-def read_vectors(folder: Path) -> dict[Key, frozenset[str]]:
+def vectors_in_files(folder: Path) -> dict[Key, frozenset[str]]:
     """The sources of each entity and relation that can be searched for, in a workspace's files of vectors."""
-    rows = [row for name in ("entities", "relationships") for row in _rows(folder / f"vdb_{name}.json")]
+    return _sources([row for name in ("entities", "relationships") for row in _rows(folder / f"vdb_{name}.json")])
+
+
+def vectors_in_neo4j(server: Server, workspace: str) -> dict[Key, frozenset[str]]:
+    """The same, of those that Neo4j keeps."""
+    query = "MATCH (n:`{}/{}`) RETURN n {{.*, embedding: null}} AS row"
+    kinds = ("entities", "relationships")
+    return _sources([found["row"] for kind in kinds for found in server.query(query.format(workspace, kind))])
+
+
+def _sources(rows: list[dict[str, Any]]) -> dict[Key, frozenset[str]]:
     return {_key(row): _parts(row, "source_id") for row in rows}
 
 

@@ -144,8 +144,12 @@ def connections_opened(neo4j_server: Server) -> Callable[[], int]:
 
 
 def forget_workspace(server: Server, name: str) -> None:
-    server.query(f"MATCH (n:`{name}`) DETACH DELETE n")
-    for row in server.query("SHOW CONSTRAINTS YIELD name, labelsOrTypes WHERE labelsOrTypes = [$name]", name=name):
-        server.query(f"DROP CONSTRAINT `{row['name']}`")
-    for row in server.query("SHOW INDEXES YIELD name, labelsOrTypes WHERE labelsOrTypes = [$name]", name=name):
-        server.query(f"DROP INDEX `{row['name']}`")
+    """Remove its graph, its vectors and its lease, with their constraints and indexes."""
+    labels = [name, *(f"{name}/{kind}" for kind in ("entities", "relationships", "chunks"))]
+    for label in labels:
+        server.query(f"MATCH (n:`{label}`) DETACH DELETE n")
+    for kind, kinds in (("CONSTRAINT", "CONSTRAINTS"), ("INDEX", "INDEXES")):
+        for row in server.query(f"SHOW {kinds} YIELD name, labelsOrTypes WHERE labelsOrTypes[0] IN $l", l=labels):
+            server.query(f"DROP {kind} `{row['name']}`")
+    server.query("MATCH (n:LightRAGLease|LightRAGWaiter {workspace: $name}) DETACH DELETE n", name=name)
+    server.query("MATCH (n:LightRAGFence) WHERE n.key STARTS WITH $name + '/' DETACH DELETE n", name=name)

@@ -58,9 +58,10 @@ def test_spawned_children_inherit_nothing_and_several_cannot_have_lightrag() -> 
     pool = pool_at_start(pool_cls="prefork", concurrency=2, start_method="spawn")
     assert (pool.spawns, pool.forked) == (True, 0)
     with pytest.raises(PoolError, match="2 spawned children share nothing"):
-        pool.refuse_apart()
-    pool_at_start(pool_cls="prefork", concurrency=1, start_method="spawn").refuse_apart()
-    pool_at_start(pool_cls="prefork", concurrency=2).refuse_apart()
+        pool.refuse_apart(["JsonKVStorage"])
+    pool_at_start(pool_cls="prefork", concurrency=1, start_method="spawn").refuse_apart(["JsonKVStorage"])
+    pool_at_start(pool_cls="prefork", concurrency=2).refuse_apart(["JsonKVStorage"])
+    pool_at_start(pool_cls="prefork", concurrency=2, start_method="spawn").refuse_apart([])
 
 
 def test_a_pool_that_grows_without_an_event_loop_is_refused() -> None:

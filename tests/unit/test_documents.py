@@ -54,20 +54,20 @@ def test_what_cannot_be_a_document_is_refused(text: Any, document_id: str | None
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a`b", "a'b", 'a"b', "a b", "a\nb", "x" * 129, 7])
 def test_what_cannot_be_a_workspace_is_refused(name: Any) -> None:
-    workspaces = Workspaces(LightRAGSettings(), None)  # type: ignore[arg-type]
+    workspaces = Workspaces(LightRAGSettings(), None, None)  # type: ignore[arg-type]
     with pytest.raises(AppContainerError, match="is not a name; use letters"):
         workspaces.check_name(name)
 
 
 def test_a_workspace_name_may_be_unicode_and_the_default_is_the_configured_one() -> None:
-    workspaces = Workspaces(LightRAGSettings(workspace="configured"), None)  # type: ignore[arg-type]
+    workspaces = Workspaces(LightRAGSettings(workspace="configured"), None, None)  # type: ignore[arg-type]
     assert workspaces.check_name("Bücher_2.0-知识") == "Bücher_2.0-知识"
     assert workspaces.check_name(None) == "configured"
 
 
 def test_a_variable_that_would_move_the_graph_elsewhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_WORKSPACE", "other")
-    workspaces = Workspaces(LightRAGSettings(), None)  # type: ignore[arg-type]
+    workspaces = Workspaces(LightRAGSettings(), None, None)  # type: ignore[arg-type]
     with pytest.raises(AppContainerError, match="unset it and use LIGHTRAG_WORKSPACE"):
         workspaces.check_name("mine")
     assert workspaces.check_name("other") == "other"

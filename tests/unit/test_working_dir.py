@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from app_container.settings import LightRAGSettings
-from wiring.lightrag.working_dir import claim_working_dir, expect_strangers, open_for_children, release_working_dir
+from wiring.lightrag.working_dir import claim_working_dir, open_for_children, release_working_dir
 
 SETTINGS = LightRAGSettings(working_dir=Path("rag"))
 ON_A_SERVER = SETTINGS.model_copy(
@@ -88,18 +88,6 @@ def test_a_process_holds_it_until_its_last_claim_is_taken_back() -> None:
 def test_storages_on_a_server_need_no_folder() -> None:
     claim_working_dir(ON_A_SERVER)
     assert not Path("rag").exists()
-
-
-def test_processes_that_share_nothing_take_it_one_at_a_time_whatever_their_storages(
-    fork: Callable[[Callable[[], None]], Child],
-) -> None:
-    def claim_among_strangers() -> None:
-        expect_strangers()
-        claim_working_dir(ON_A_SERVER)
-
-    first = fork(claim_among_strangers)
-    assert first.outcome == "done"
-    assert fork(claim_among_strangers).outcome == "WorkingDirInUseError"
 
 
 def test_a_fork_that_does_not_share_lightrags_state_is_refused(fork: Callable[[Callable[[], None]], Child]) -> None:

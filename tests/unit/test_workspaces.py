@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,9 +46,22 @@ def loop() -> Iterator[WorkerLoop]:
     finalize_share_data()
 
 
+class NoLeases:
+    """Nothing is inserted here, and the storages have no files."""
+
+    async def ensure_schema(self) -> None:
+        pass
+
+    def session(self) -> None:
+        pass
+
+
 def opened(loop: WorkerLoop, monkeypatch: pytest.MonkeyPatch, rag: Any) -> Workspaces:
     monkeypatch.setattr("wiring.lightrag.workspaces.build_lightrag", lambda *_: rag)
-    workspaces = Workspaces(LightRAGSettings(working_dir=Path("rag")), loop)
+    settings = LightRAGSettings(
+        kv_storage="RedisKVStorage", vector_storage="Neo4JVectorStorage", doc_status_storage="RedisDocStatusStorage"
+    )
+    workspaces = Workspaces(settings, loop, NoLeases())  # type: ignore[arg-type]
     assert loop.run(workspaces.get()) is rag
     assert loop.run(workspaces.get()) is rag
     return workspaces

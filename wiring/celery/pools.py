@@ -32,16 +32,20 @@ class Pool:
         """How many of its children inherit what their parent has."""
         return 0 if self.spawns else self.children
 
-    def refuse_apart(self) -> None:
-        """Refuse several children that cannot share LightRAG's state.
+    def refuse_apart(self, file_based: list[str]) -> None:
+        """Refuse several children that cannot share what LightRAG keeps in files.
+
+        Args:
+            file_based: the storages that are files.
 
         Raises:
             PoolError: there would be some.
         """
-        if self.spawns and self.children > 1:
+        if file_based and self.spawns and self.children > 1:
             raise PoolError(
-                f"{self.children} spawned children share nothing, and LightRAG in each would lose what the others "
-                "write; set worker_pool_start_method to 'fork', or use --pool threads, or --concurrency 1"
+                f"{self.children} spawned children share nothing, and {', '.join(file_based)} in each would lose what "
+                "the others write; set worker_pool_start_method to 'fork', or use --pool threads, or --concurrency 1, "
+                "or storages that are servers"
             )
 
 

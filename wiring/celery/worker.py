@@ -12,7 +12,6 @@ import functools
 import importlib.util
 import logging
 import multiprocessing
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from app_container.injection import check_wired
 from wiring.celery.pools import Pool, pool_of
 from wiring.celery.task_ids import tell_task_ids
 from wiring.celery.tasks import CONTAINER
-from wiring.lightrag.working_dir import expect_strangers
+from wiring.lightrag.working_dir import file_based
 
 if TYPE_CHECKING:
     from app_container.settings import Settings
@@ -93,7 +92,7 @@ class _BeforeFork:
         settings = self.container.settings()
         pool = pool_of(worker)
         if self.lightrag:
-            pool.refuse_apart()
+            pool.refuse_apart(file_based(settings.lightrag))
         if pool.spawns and self.module != "__main__":  # which they import anyway
             self.app.conf.include = {*self.app.conf.include, self.module}
         check_wired(self.container, also=[task.run for task in self.app.tasks.values()])
@@ -115,9 +114,7 @@ class _BeforeFork:
 
 
 def _begin_child(**_: Any) -> None:
-    """Let a forked child talk to the parent's shared state, and a spawned one know that it cannot."""
-    if os.environ.get("FORKED_BY_MULTIPROCESSING"):  # so Celery tells that it was not forked
-        expect_strangers()
+    """Let a forked child talk to the parent's shared state."""
     # billiard gives its children another key than the parent's
     parent = sys.modules.get("wiring.lightrag.processes")
     if parent is not None and parent.shared_key is not None:

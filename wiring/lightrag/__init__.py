@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app_container.container import STORAGES_MODULE
+from app_container.container import GRAPH_STORAGES_MODULE, VECTOR_STORAGE_MODULE
 from app_container.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from app_container import Container
 
 GRAPH_STORAGES = ("Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage")
+VECTOR_STORAGE = "Neo4JVectorStorage"
 
-__all__ = ["GRAPH_STORAGES", "register_storages"]
+__all__ = ["GRAPH_STORAGES", "VECTOR_STORAGE", "register_storages"]
 
 
 def register_storages(container: Container | None = None) -> None:
-    """Make this project's graph storages known to LightRAG by name.
+    """Make this project's storages known to LightRAG by name.
 
     Afterwards ``LightRAG(graph_storage="Neo4JHybridStorage")`` works, and so does the name in
     ``LIGHTRAG_GRAPH_STORAGE``. Calling it again changes nothing.
@@ -31,10 +32,11 @@ def register_storages(container: Container | None = None) -> None:
         from lightrag.kg import STORAGE_IMPLEMENTATIONS, STORAGES
     except ModuleNotFoundError as error:
         raise MissingExtraError("LightRAG", "lightrag", error.name) from None
-    known = STORAGE_IMPLEMENTATIONS["GRAPH_STORAGE"]["implementations"]
-    for name in GRAPH_STORAGES:
-        STORAGES[name] = STORAGES_MODULE
-        if name not in known:
+    ours = [("GRAPH_STORAGE", name, GRAPH_STORAGES_MODULE) for name in GRAPH_STORAGES]
+    ours.append(("VECTOR_STORAGE", VECTOR_STORAGE, VECTOR_STORAGE_MODULE))
+    for kind, name, module in ours:
+        STORAGES[name] = module
+        if name not in (known := STORAGE_IMPLEMENTATIONS[kind]["implementations"]):
             known.append(name)
     if container is not None:
-        container.wire(modules=[STORAGES_MODULE])
+        container.wire(modules=[GRAPH_STORAGES_MODULE, VECTOR_STORAGE_MODULE])

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 from app_container.errors import AppContainerError, describe
+from wiring.lightrag.acceptance import set_aside, store_document
 from wiring.lightrag.document_checks import (
     check_document,
     check_document_id,
@@ -27,10 +28,13 @@ from wiring.lightrag.errors import (
 )
 from wiring.lightrag.fence import check_open, open_for_deletion
 from wiring.lightrag.gate import passing_errors
-from wiring.lightrag.ingest import POLL_INTERVAL, Report, set_aside, store_document
+from wiring.lightrag.ingest import POLL_INTERVAL, Report
 
 if TYPE_CHECKING:
+    from lightrag.base import DeletionResult
+
     from app_container.settings import LightRAGSettings
+    from wiring.lightrag.pipeline import Pipeline
     from wiring.lightrag.workspaces import Workspaces
 
 _log = logging.getLogger(__name__)
@@ -233,16 +237,8 @@ class Documents:
         check_document_id(document_id)
         async with self._bounded(f"document {document_id!r} is not removed", "delete it again"):
             rag = await self._workspaces.get(name)
-            while True:
-                with passing_errors() as errors:
-                    result = await rag.adelete_by_doc_id(document_id)
-                if result.status != "not_allowed":
-                    break
-                if await open_for_deletion(rag, document_id):
-                    again = True
-                else:
-                    await check_open(rag)
-                    await asyncio.sleep(POLL_INTERVAL)  # documents are being inserted; deleting waits for its turn
+            with passing_errors() as errors:
+                result, again = await self._workspaces.alone(rag, lambda: _delete(rag, document_id, again=again))
             if result.status == "not_found" and not again:
                 raise DocumentNotFoundError(f"workspace {name!r} has no document {document_id!r}")
             if result.status not in ("success", "not_found"):
@@ -262,6 +258,18 @@ class Documents:
             raise DocumentTimeoutError(
                 f"{what} after {seconds:g} s; {fix}, or raise LIGHTRAG_DOCUMENT_TIMEOUT"
             ) from None
+
+
+async def _delete(rag: Pipeline, document_id: str, *, again: bool) -> tuple[DeletionResult, bool]:
+    while True:
+        result = await rag.adelete_by_doc_id(document_id)
+        if result.status != "not_allowed":
+            return result, again
+        if await open_for_deletion(rag, document_id):
+            again = True
+        else:
+            await check_open(rag)
+            await asyncio.sleep(POLL_INTERVAL)  # somebody works without a lease, with LightRAG itself
 
 
 def _last(errors: list[BaseException]) -> BaseException | None:

@@ -32,6 +32,10 @@ class WorkspaceBlockedError(PassingError):
     """
 
 
+class LeaseLostError(PassingError):
+    """Another process may have the workspace by now, so this one must not write to it any more."""
+
+
 class DocumentNotFoundError(AppContainerError):
     """There is no such document."""
 

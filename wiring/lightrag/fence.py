@@ -27,6 +27,9 @@ async def check_open(rag: LightRAG) -> None:
     if fence is None:
         return
     document_id = _deleted_document(fence)
+    if document_id is not None and await rag.doc_status.get_by_id(document_id) is None:
+        await open_for_deletion(rag, document_id)  # another worker has completed the deletion
+        return
     if document_id is None:
         what, fix = f"in the middle of a change ({fence.get('kind')})", "restart the worker, then do again what was cut"
     else:

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from app_container.transient import passing_cause
+from wiring.lightrag.fenced_writes import fenced
+from wiring.lightrag.lease import held_lease
 
 T = TypeVar("T")
 
@@ -129,15 +131,20 @@ class BoundedSession:
 
     async def execute_read(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
         """Run ``work(transaction, ...)`` in a managed read transaction."""
-        result: T = await self._session.execute_read(self._bounded(work), *args, **kwargs)
+        result: T = await self._session.execute_read(_bounded(work, self._timeout), *args, **kwargs)
         return result
 
     async def execute_write(self, work: Callable[..., Coroutine[Any, Any, T]], *args: Any, **kwargs: Any) -> T:
-        """Run ``work(transaction, ...)`` in a managed write transaction."""
-        result: T = await self._session.execute_write(self._bounded(work), *args, **kwargs)
+        """Run ``work(transaction, ...)`` in a managed write transaction, fenced if it works under a lease."""
+        timeout = self._timeout
+        if lease := held_lease():
+            # Who takes over waits for it, so it must not take longer than that one would wait anyhow.
+            work, timeout = fenced(work, lease), min(timeout, lease.term)
+        result: T = await self._session.execute_write(_bounded(work, timeout), *args, **kwargs)
         return result
 
-    def _bounded(self, work: Callable[..., Coroutine[Any, Any, T]]) -> Callable[..., Coroutine[Any, Any, T]]:
-        from neo4j import unit_of_work
 
-        return unit_of_work(timeout=self._timeout)(work)
+def _bounded(work: Callable[..., Coroutine[Any, Any, T]], timeout: float) -> Callable[..., Coroutine[Any, Any, T]]:
+    from neo4j import unit_of_work
+
+    return unit_of_work(timeout=timeout)(work)

@@ -23,12 +23,16 @@ from lightrag.constants import (
     KG_WRITE_STATE_PRE_GRAPH,
 )
 from lightrag.exceptions import IndexFlushError
+from lightrag.kg.shared_storage import get_namespace_data, get_pipeline_ingress
 from lightrag.utils_pipeline import resolve_doc_file_path
 
 from app_container.errors import describe
 from app_container.transient import passing_cause
 from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
-from wiring.lightrag.interruptions import find_suspects, is_turn_asked_for, take_turn
+from wiring.lightrag.guarded_storages import guard_storages
+from wiring.lightrag.interruptions import count_interruptions, suspects
+from wiring.lightrag.lease import Lease, held_lease
+from wiring.lightrag.lease_store import LeaseStore
 
 _log = logging.getLogger("wiring.lightrag")
 
@@ -45,33 +49,60 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
     and its version is pinned; ``tests/integration/test_failed_documents.py`` sees to it that they are still called.
     """
 
-    waiting: Collection[str] | None = None
-    """The documents for which somebody waits in this process; None if that is not known."""
+    waiting: Collection[str] = ()
+    """The documents for which somebody waits in this process."""
+
+    leases: LeaseStore
+    """Where the lease is that runs work under; set when it is built."""
+
+    async def initialize_storages(self) -> None:
+        """Open the storages; see LightRAG."""
+        await super().initialize_storages()
+        guard_storages(self)
+
+    async def is_at_work(self) -> bool:
+        """Whether a process of this worker works on the workspace; it takes up what is accepted meanwhile."""
+        return bool((await get_namespace_data("pipeline_status", workspace=self.workspace)).get("busy"))
+
+    async def look_again(self) -> None:
+        """Let the run, once it is done with what it has, look for documents that were accepted elsewhere."""
+        (await get_pipeline_ingress(self.workspace)).request_auto_rescan()
 
     async def _validate_and_fix_document_consistency(
         self, to_process_docs: dict[str, Any], pipeline_status: Any, pipeline_status_lock: Any
     ) -> dict[str, Any]:
         """Called when a run begins: what is unfinished then was interrupted, for one run works at a time."""
+        lease = held_lease()
         unfinished = [key for key, row in to_process_docs.items() if row.status in _UNFINISHED]
-        suspects = await find_suspects(self.workspace, unfinished)
-        rows = await super()._validate_and_fix_document_consistency(
+        if lease is not None:
+            await self._keep_interruptions(lease, unfinished)
+        rows: dict[str, Any] = await super()._validate_and_fix_document_consistency(
             to_process_docs, pipeline_status, pipeline_status_lock
         )
-        chosen = await self._choose(list(rows), suspects.intersection(rows))
+        chosen = list(rows) if lease is None else self._choose(list(rows), lease)
         for key in chosen:
             if rows[key].chunks_list:
                 await self._take_back(key, rows[key], pipeline_status, pipeline_status_lock)
         return {key: rows[key] for key in chosen}
 
-    async def _choose(self, documents: list[str], suspects: set[str]) -> list[str]:
+    async def _keep_interruptions(self, lease: Lease, unfinished: list[str]) -> None:
+        forgotten = [key for key in lease.interrupted if await self._is_done(key)]
+        for key in forgotten:
+            del lease.interrupted[key]
+        if count_interruptions(lease, unfinished) or forgotten:
+            await self.leases.renew(lease)
+
+    async def _is_done(self, key: str) -> bool:
+        row = await self.doc_status.get_by_id(key)
+        return row is None or row["status"] == DocStatus.PROCESSED
+
+    def _choose(self, documents: list[str], lease: Lease) -> list[str]:
         """Those of ``documents`` that are processed now: a suspect alone, and only where somebody waits for it."""
-        here = [key for key in documents if key in suspects and (self.waiting is None or key in self.waiting)]
-        if here:
-            await take_turn(self.workspace, here[0])
-            return here[:1]
-        if suspects and await is_turn_asked_for(self.workspace, suspects):
+        if lease.others_need_it:
             return []  # the run ends
-        return [key for key in documents if key not in suspects]
+        suspected = suspects(lease.interrupted)
+        here = [key for key in documents if key in suspected and key in self.waiting]
+        return here[:1] or [key for key in documents if key not in suspected]
 
     async def _take_back(self, key: str, row: Any, pipeline_status: Any, pipeline_status_lock: Any) -> None:
         """Take out of the graph what an earlier try of the document brought, while nothing else is written to it.
@@ -109,6 +140,8 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
             await self.doc_status.index_done_callback()  # a file-based storage writes only now
 
     async def _finalize_doc_failure(self, *, error: BaseException, **rest: Any) -> None:
+        if (lease := held_lease()) and lease.is_over:
+            return  # another process has the document by now
         cause = passing_cause(error) or (error if isinstance(error, IndexFlushError) else None)
         if cause is not None:
             error = _ToldAsPassing(f"{_PASSING}{describe(cause)}")

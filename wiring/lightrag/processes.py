@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from app_container.errors import MissingExtraError
 from wiring.lightrag import GRAPH_STORAGES
+from wiring.lightrag.file_home import claim_configured_home
 from wiring.lightrag.schema import make_constraint
 from wiring.lightrag.working_dir import claim_working_dir, open_for_children, release_working_dir
 
@@ -60,14 +61,16 @@ def share(settings: LightRAGSettings, children: int) -> None:
 def prepare_graph(settings: Settings) -> None:
     """Make the constraint of the configured workspace, or find out that there cannot be one, before anything is forked.
 
-    LightRAG's own storage is left to itself.
+    LightRAG's own storage is left to itself. The files of the workspace have to be here, if it has any.
 
     Raises:
         DuplicateEntitiesError: the graph holds entities twice; the message names the command that merges them.
+        FilesElsewhereError: the workspace's files are in another folder, or on another machine.
         AppContainerError: Neo4j refuses the constraint, or takes too long.
     """
     if settings.lightrag.graph_storage in GRAPH_STORAGES:
         make_constraint(settings, settings.lightrag.workspace)
+    claim_configured_home(settings)
 
 
 def prepare(settings: LightRAGSettings, *, keep: bool = True) -> None:

@@ -68,30 +68,55 @@ async def ensure_unique_entities(
 async def _ensure_unique_entities(
     driver: OpensSessions, database: str | None, label: str, configured: str | None
 ) -> None:
+    async with driver.session(database=database) as session:
+
+        async def mend(error: Any) -> None:
+            if error.code == _CREATION_FAILED:
+                await _refuse_duplicates(session, database, label, configured)
+            if error.code == _INDEX_IN_THE_WAY:
+                await _drop_old_index(session, label)
+
+        await make_unique(session, label, "entity_id", mend)
+
+
+async def make_unique(
+    session: Any, label: str, key: str, mend: Callable[[Any], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Make the uniqueness constraint on ``(label, key)``; see ``make``."""
+    await make(session, f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{quoted(label)}) REQUIRE n.{key} IS UNIQUE", mend)
+
+
+async def make(
+    session: Any, statement: str, mend: Callable[[Any], Coroutine[Any, Any, None]] | None = None, **parameters: Any
+) -> None:
+    """Make a constraint or an index, unless it is there; others may do so at the same time.
+
+    Args:
+        session: an async session, or a sync one behind the bridge.
+        statement: ``CREATE ... IF NOT EXISTS ...``.
+        mend: called with each error of the server, before the next try.
+        parameters: of the statement.
+    """
     from neo4j.exceptions import Neo4jError
 
-    statement = f"CREATE CONSTRAINT IF NOT EXISTS FOR (n:{quoted(label)}) REQUIRE n.entity_id IS UNIQUE"
-    async with driver.session(database=database) as session:
-        for attempt in range(_ATTEMPTS):
-            try:
-                await (await session.run(statement)).consume()
+    for attempt in range(_ATTEMPTS):
+        try:
+            await (await session.run(statement, parameters)).consume()
+            return
+        except Neo4jError as error:
+            if error.code == _ALREADY_THERE:
                 return
-            except Neo4jError as error:
-                if error.code == _ALREADY_THERE:
-                    return
-                if error.code == _CREATION_FAILED:
-                    await _refuse_duplicates(session, database, label, configured)
-                if attempt == _ATTEMPTS - 1 or not _is_a_race(error):
-                    raise
-                in_the_way = error.code == _INDEX_IN_THE_WAY
-            try:
-                if in_the_way:
-                    await _drop_old_index(session, label)
-            except Neo4jError as error:
-                if not _is_a_race(error):
-                    raise
-            # Deadlocks, mostly: each process holds what another wants, so they must not come back all at once.
-            await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * 2**attempt)))  # noqa: S311 - no secret
+            failure = error
+        try:
+            if mend is not None:
+                await mend(failure)
+        except Neo4jError as error:
+            if not _is_a_race(error):
+                raise
+        if attempt == _ATTEMPTS - 1 or not _is_a_race(failure):
+            raise failure
+        # Deadlocks, mostly: each process holds what another wants, so they must not come back all at once.
+        await asyncio.sleep(random.uniform(0, min(_LONGEST_PAUSE, 0.02 * 2**attempt)))  # noqa: S311 - no secret
 
 
 async def refuse_duplicates(
@@ -113,7 +138,7 @@ def make_constraint(settings: Settings, workspace: str) -> None:
         DuplicateEntitiesError: entities are there twice.
         AppContainerError: the server does not let us, or takes more than ``TIMEOUT``.
     """
-    _with_own_driver(settings, workspace, ensure_unique_entities)
+    with_own_driver(settings, workspace, ensure_unique_entities)
 
 
 def check_duplicates(settings: Settings) -> None:
@@ -123,7 +148,7 @@ def check_duplicates(settings: Settings) -> None:
         DuplicateEntitiesError: entities are there twice.
         AppContainerError: the server does not let us, or takes more than ``TIMEOUT``.
     """
-    _with_own_driver(settings, settings.lightrag.workspace, refuse_duplicates)
+    with_own_driver(settings, settings.lightrag.workspace, refuse_duplicates)
 
 
 def quoted(name: str) -> str:
@@ -135,7 +160,12 @@ def quoted(name: str) -> str:
     return f"`{escaped}`"
 
 
-def _with_own_driver(settings: Settings, workspace: str, step: Callable[..., Coroutine[Any, Any, None]]) -> None:
+def with_own_driver(settings: Settings, workspace: str, step: Callable[..., Coroutine[Any, Any, None]]) -> None:
+    """Do ``step(driver, database, workspace, configured workspace)`` with a driver of its own. Bounded in time.
+
+    Raises:
+        AppContainerError: the server does not let us, or takes more than ``TIMEOUT``.
+    """
     from neo4j.exceptions import DriverError, Neo4jError
 
     async def run() -> None:

@@ -39,17 +39,12 @@ class _LockFile:
 
 
 _opened: dict[Path, _LockFile] = {}
-_has_strangers = False
 
 
-def expect_strangers() -> None:
-    """Tell that other processes of the same worker do not share LightRAG's state with this one.
-
-    They would lose each other's changes to an entity with any storages, so from now on the folder is for one process,
-    whatever is kept in it.
-    """
-    global _has_strangers  # noqa: PLW0603 - it is a fact of the process
-    _has_strangers = True
+def file_based(settings: LightRAGSettings) -> list[str]:
+    """Those of the configured storages that are files."""
+    names = (settings.kv_storage, settings.vector_storage, settings.doc_status_storage)
+    return sorted({name for name in names if name.startswith(FILE_BASED)})
 
 
 def open_for_children(settings: LightRAGSettings) -> None:
@@ -112,8 +107,7 @@ def unwritable(settings: LightRAGSettings, error: OSError) -> AppContainerError:
 
 
 def _is_for_one(settings: LightRAGSettings) -> bool:
-    names = (settings.kv_storage, settings.vector_storage, settings.doc_status_storage)
-    return _has_strangers or any(name.startswith(FILE_BASED) for name in names)
+    return bool(file_based(settings))
 
 
 def _open(settings: LightRAGSettings, folder: Path) -> int:

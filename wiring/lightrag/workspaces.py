@@ -6,18 +6,24 @@ import asyncio
 import json
 import logging
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app_container.errors import AppContainerError, ConfigurationError, MissingExtraError, Problem, WorkerLoopError
 from app_container.settings import is_workspace_name
 from wiring.lightrag.errors import InvalidDocumentError
+from wiring.lightrag.file_home import claim_home
 from wiring.lightrag.ingest import Ingest
+from wiring.lightrag.lease_keeping import alone
 from wiring.lightrag.working_dir import claim_working_dir, release_working_dir, unwritable
 
 if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which names this module, must not
     from app_container.settings import LightRAGSettings
     from app_container.worker_loop import WorkerLoop
+    from wiring.lightrag.lease_store import LeaseStore
     from wiring.lightrag.pipeline import Pipeline
+
+T = TypeVar("T")
 
 CLOSE_TIMEOUT = 10.0
 
@@ -36,11 +42,13 @@ class Workspaces:
     Args:
         settings: how to build them.
         worker_loop: the loop they live on.
+        leases: where the leases of workspaces are.
     """
 
-    def __init__(self, settings: LightRAGSettings, worker_loop: WorkerLoop) -> None:
+    def __init__(self, settings: LightRAGSettings, worker_loop: WorkerLoop, leases: LeaseStore) -> None:
         self._settings = settings
         self._worker_loop = worker_loop
+        self._leases = leases
         self._built: dict[str, Pipeline] = {}
         self._ingests: dict[str, Ingest] = {}
         self._building = asyncio.Lock()
@@ -57,15 +65,26 @@ class Workspaces:
             if name not in self._built:
                 self._claim_working_dir()
                 rag = build_lightrag(self._settings, name)
+                await self._leases.ensure_schema()
+                await claim_home(self._leases.session(), self._settings, name)
                 await _initialize(rag, self._settings)
+                rag.leases = self._leases
                 self._built[name] = rag
             return self._built[name]
 
     def ingest(self, rag: Pipeline) -> Ingest:
         """The one run of LightRAG's pipeline that this process has for the workspace of ``rag``."""
         if rag.workspace not in self._ingests:
-            self._ingests[rag.workspace] = Ingest(rag)
+            self._ingests[rag.workspace] = Ingest(rag, self._leases)
         return self._ingests[rag.workspace]
+
+    async def alone(self, rag: Pipeline, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do what nobody else may do anything beside, in the workspace of ``rag``; waits for its turn.
+
+        Raises:
+            LeaseLostError: another process may have the workspace by now; the work was cancelled.
+        """
+        return await alone(self._leases, rag.workspace, work)
 
     def connections_in_use(self) -> int:
         """How many connections to Neo4j the LightRAGs of this process use at this moment."""

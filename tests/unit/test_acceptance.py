@@ -9,8 +9,8 @@ import pytest
 from lightrag.base import DocStatus
 from lightrag.utils_pipeline import compute_text_content_hash
 
+from wiring.lightrag.acceptance import store_document
 from wiring.lightrag.errors import DocumentConflictError
-from wiring.lightrag.ingest import store_document
 
 
 class FakeRag:

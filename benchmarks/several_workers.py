@@ -1,0 +1,135 @@
+"""What several worker processes bring: documents a second with one and with four, on eight workspaces and on one.
+
+Run it with ``python -m benchmarks.several_workers``, on a real Neo4j and a real Redis (``redis-server``, or a container
+where Docker answers). The model takes 0.2 s for each call, as a hosted one does. What counts are the ratios of one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from app_container import create_container
+from wiring.lightrag import offline
+from wiring.local_neo4j import LocalNeo4j
+
+DOCUMENTS = 64
+LATENCY = 0.2
+PROJECT = Path(__file__).parent.parent
+
+
+async def model(prompt: str, **options: Any) -> str:
+    """The offline model, after a while."""
+    await asyncio.sleep(LATENCY)
+    return await offline.complete(prompt, **options)
+
+
+def main() -> None:
+    local = LocalNeo4j(Path(".lightrag/bench-neo4j"))
+    server = local.start()
+    table = Table("workspaces", "documents/s: one process", "four processes", "ratio")
+    try:
+        with _redis() as redis, tempfile.TemporaryDirectory() as folder:
+            environment = {
+                **os.environ,
+                "NEO4J_URI": server.uri,
+                "NEO4J_PASSWORD": server.password,
+                "REDIS_URI": redis,
+                "LIGHTRAG_KV_STORAGE": "RedisKVStorage",
+                "LIGHTRAG_VECTOR_STORAGE": "Neo4JVectorStorage",
+                "LIGHTRAG_DOC_STATUS_STORAGE": "RedisDocStatusStorage",
+                "LIGHTRAG_WORKING_DIR": folder,
+                "APP_CONTAINER_CONFIG": str(_config(Path(folder))),
+            }
+            for workspaces in (8, 1):
+                one, four = (_documents_a_second(processes, workspaces, environment) for processes in (1, 4))
+                table.add_row(str(workspaces), f"{one:.2f}", f"{four:.2f}", f"{four / one:.2f}")
+    finally:
+        local.stop()
+    Console(width=120).print(table)
+
+
+def _documents_a_second(processes: int, workspaces: int, environment: dict[str, str]) -> float:
+    """From when all processes are ready to when the last document is done."""
+    run = uuid.uuid4().hex[:8]
+    command = [sys.executable, "-m", "benchmarks.several_workers", run, str(processes), str(workspaces)]
+    workers = [
+        subprocess.Popen(
+            [*command, str(number)],
+            env=environment, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        for number in range(processes)
+    ]  # fmt: skip
+    for worker in workers:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    started = time.monotonic()
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    assert [worker.wait(600) for worker in workers] == [0] * processes
+    return DOCUMENTS / (time.monotonic() - started)
+
+
+def _work(run: str, processes: int, workspaces: int, number: int) -> None:
+    """One process, which inserts its share of the documents, one after the other, as a worker with one child does."""
+    container = create_container()
+    documents, loop = container.documents(), container.worker_loop()
+    for workspace in range(workspaces):  # building a LightRAG takes a second, and is not what is measured
+        loop.run(container.rag().get(f"bench_{run}_{workspace}"), 60)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    for n in range(number, DOCUMENTS, processes):
+        text = f"Here Person{n} met Person{n + 1} in Room{n}."
+        name = f"bench_{run}_{n // processes % workspaces}"
+        loop.run(documents.insert(text, document_id=f"d{n}", workspace=name), 300)
+    container.shutdown_resources()
+
+
+def _config(folder: Path) -> Path:
+    text = (PROJECT / "config.yaml").read_text()
+    file = folder / "config.yaml"
+    file.write_text(text.replace("wiring.lightrag.offline.complete", "benchmarks.several_workers.model"))
+    return file
+
+
+@contextmanager
+def _redis() -> Iterator[str]:
+    binary = shutil.which("redis-server")
+    if binary is None:
+        from testcontainers.redis import RedisContainer
+
+        with RedisContainer("redis:7") as container:
+            yield f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--bind", "127.0.0.1", "--port", "6399", "--dir", folder, "--save", ""]
+        server = subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL)
+        try:
+            yield "redis://127.0.0.1:6399"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        _work(sys.argv[1], *map(int, sys.argv[2:]))
+    else:
+        main()
