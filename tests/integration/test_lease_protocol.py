@@ -162,10 +162,10 @@ class Protocol(RuleBasedStateMachine):
 
     @rule()
     def an_operator_releases_it(self) -> None:
-        had_holder = self.was_left is not None
         released = self.driver.run(self.store.release(self.workspace))
-        assert (released is not None) == had_holder
-        if had_holder:
+        assert (released is not None) == bool(self.tokens)
+        if released is not None:
+            assert released.was_held == (self.was_left is not None)
             self.tokens.append(self.tokens[-1] + 1)
         self.has_it = self.was_left = None
 

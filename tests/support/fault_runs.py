@@ -54,6 +54,17 @@ class ModelCall:
     ended: float | None
 
 
+def read_calls(file: Path) -> list[ModelCall]:
+    """What ``models.watched`` wrote to ``file``; a call without an end goes on, or was cut."""
+    calls: dict[tuple[int, str], ModelCall] = {}
+    for line in file.read_text().splitlines() if file.exists() else ():
+        when, what, pid, number = line.split()
+        key = (int(pid), f"doc{number}")
+        began = float(when) if what == "begin" else calls[key].began
+        calls[key] = ModelCall(began, *key, None if what == "begin" else float(when))
+    return sorted(calls.values(), key=lambda call: call.began)
+
+
 @dataclass
 class FaultRun:
     """Workers one after the other, their broker and their server; ``figures`` are for the report."""
@@ -103,14 +114,7 @@ class FaultRun:
 
     def model_calls(self) -> list[ModelCall]:
         """What the model was asked; a call without an end goes on, or was cut."""
-        calls: dict[tuple[int, str], ModelCall] = {}
-        file = Path(self.environment["MODEL_CALLS"])
-        for line in file.read_text().splitlines() if file.exists() else ():
-            when, what, pid, number = line.split()
-            key = (int(pid), f"doc{number}")
-            began = float(when) if what == "begin" else calls[key].began
-            calls[key] = ModelCall(began, *key, None if what == "begin" else float(when))
-        return sorted(calls.values(), key=lambda call: call.began)
+        return read_calls(Path(self.environment["MODEL_CALLS"]))
 
     def until_mid_document(self, done: int = 2) -> ModelCall:
         """Until the model has read ``done`` documents and a process waits for it to read another: that call."""

@@ -22,6 +22,16 @@ TERM = 3.0
 """Seconds; the tests wait for leases to end."""
 
 
+def shared_storages(redis_url: str) -> dict[str, str]:
+    """The settings of storages that several machines can share."""
+    return {
+        "LIGHTRAG_KV_STORAGE": "RedisKVStorage",
+        "LIGHTRAG_DOC_STATUS_STORAGE": "RedisDocStatusStorage",
+        "LIGHTRAG_VECTOR_STORAGE": "Neo4JVectorStorage",
+        "REDIS_URI": redis_url,
+    }
+
+
 @dataclass
 class TwoWorkers(FaultRun):
     """Documents through two workers whose storages are Redis and Neo4j."""
@@ -72,11 +82,5 @@ class TwoWorkers(FaultRun):
 def two_workers(server: Server, folder: Path, *, is_long: bool = False) -> Iterator[TwoWorkers]:
     """A run with Redis, in a workspace of its own; no worker is started yet, and nothing is sent."""
     with fault_run(server, BROKERS["redis"], folder, is_long=is_long) as run:
-        environment = run.environment | {
-            "LIGHTRAG_KV_STORAGE": "RedisKVStorage",
-            "LIGHTRAG_DOC_STATUS_STORAGE": "RedisDocStatusStorage",
-            "LIGHTRAG_VECTOR_STORAGE": "Neo4JVectorStorage",
-            "LIGHTRAG_LEASE_TERM": str(TERM),
-            "REDIS_URI": run.broker.url,
-        }
+        environment = run.environment | shared_storages(run.broker.url) | {"LIGHTRAG_LEASE_TERM": str(TERM)}
         yield TwoWorkers(environment, folder, server, run.broker, run.app, is_long, workers=run.workers)

@@ -9,10 +9,13 @@ from __future__ import annotations
 import shlex
 import socket
 import uuid
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app_container.errors import AppContainerError
+from wiring.lightrag.lease_statements import MAKE_LEASE
 from wiring.lightrag.schema import make_unique, with_own_driver
 from wiring.lightrag.working_dir import file_based, unwritable
 
@@ -23,24 +26,28 @@ ID_FILE = ".folder-id"
 
 ALTERNATIVES = "RedisKVStorage, RedisDocStatusStorage and Neo4JVectorStorage"
 
-_CLAIM = """
-MERGE (lease:LightRAGLease {workspace: $workspace}) ON CREATE SET lease.token = 0, lease.interrupted = '{}'
+_CLAIM = (
+    MAKE_LEASE
+    + """
 SET lease.lock = 'files'
 SET lease.files_at = CASE WHEN coalesce(lease.files, $id) = $id THEN $at ELSE lease.files_at END
 SET lease.files = coalesce(lease.files, $id)
 RETURN lease.files AS id, lease.files_at AS at
 """
+)
 
 
 class FilesElsewhereError(AppContainerError):
     """The files of the workspace are in another folder than the one that is configured here."""
 
 
-async def claim_home(session: AbstractAsyncContextManager[Any], settings: LightRAGSettings, workspace: str) -> None:
+async def claim_home(
+    open_session: Callable[[], AbstractAsyncContextManager[Any]], settings: LightRAGSettings, workspace: str
+) -> None:
     """Note that the workspace's files are in the configured folder; does nothing when no storage is files.
 
     Args:
-        session: an async session, not entered.
+        open_session: gives an async session, to be entered.
         settings: which storages, and where the folder is.
         workspace: whose files.
 
@@ -58,8 +65,8 @@ async def claim_home(session: AbstractAsyncContextManager[Any], settings: LightR
         result = await transaction.run(_CLAIM, workspace=workspace, id=own, at=f"{socket.gethostname()}:{folder}")
         return await result.single()
 
-    async with session as opened:
-        row = await opened.execute_write(work)
+    async with open_session() as session:
+        row = await session.execute_write(work)
     if row["id"] != own:
         raise FilesElsewhereError(
             f"workspace {workspace!r} has its files in {row['at']}, not in {folder} here, and {', '.join(storages)} "
@@ -77,9 +84,10 @@ def claim_configured_home(settings: Settings) -> None:
     """
 
     async def step(driver: Any, database: str, workspace: str, _: str) -> None:
-        async with driver.session(database=database) as session:
+        open_session = partial(driver.session, database=database)
+        async with open_session() as session:
             await make_unique(session, "LightRAGLease", "workspace")
-        await claim_home(driver.session(database=database), settings.lightrag, workspace)
+        await claim_home(open_session, settings.lightrag, workspace)
 
     if file_based(settings.lightrag):
         with_own_driver(settings, settings.lightrag.workspace, step)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-_LOCK_LEASE = """
-MERGE (lease:LightRAGLease {workspace: $workspace}) ON CREATE SET lease.token = 0, lease.interrupted = '{}'
+MAKE_LEASE = """
+MERGE (lease:LightRAGLease {workspace: $workspace})
+ON CREATE SET lease.token = 0, lease.tickets = 0, lease.interrupted = '{}'
+"""
+
+_LOCK_LEASE = (
+    MAKE_LEASE
+    + """
 SET lease.lock = $holder
 WITH lease, datetime.realtime().epochMillis AS now
 """
+)
 
 TAKE = (
     _LOCK_LEASE
@@ -15,7 +22,7 @@ WHERE lease.holder IS NULL OR lease.holder IN [$holder, $dead] OR lease.expires 
 OPTIONAL MATCH (me:LightRAGWaiter {holder: $holder})
 OPTIONAL MATCH (first:LightRAGWaiter {workspace: $workspace})
 WHERE first.alone AND first.until > now AND first.holder <> $holder AND NOT (
-    coalesce(me.alone, false) AND (me.since < first.since OR (me.since = first.since AND $holder < first.holder)))
+    coalesce(me.alone, false) AND me.ticket < first.ticket)
 WITH lease, now, me, count(first) AS before_me
 WHERE before_me = 0
 DETACH DELETE me
@@ -33,7 +40,8 @@ WAIT = (
     _LOCK_LEASE
     + """
 MERGE (me:LightRAGWaiter {holder: $holder})
-ON CREATE SET me.workspace = $workspace, me.host = $host, me.pid = $pid, me.since = now
+ON CREATE SET lease.tickets = lease.tickets + 1, me.ticket = lease.tickets, me.workspace = $workspace,
+    me.host = $host, me.pid = $pid
 SET me.alone = $alone, me.until = now + $kept
 WITH lease, now
 OPTIONAL MATCH (gone:LightRAGWaiter {workspace: $workspace}) WHERE gone.until <= now
@@ -53,7 +61,7 @@ RENEW = (
 SET lease.expires = now + $term, lease.drained = $drained, lease.interrupted = $interrupted
 WITH lease, now
 OPTIONAL MATCH (waiter:LightRAGWaiter {workspace: $workspace}) WHERE waiter.until > now
-RETURN lease.token AS token, count(waiter) AS waiting, coalesce(max(waiter.since), 0) AS last,
+RETURN lease.token AS token, count(waiter) AS waiting, coalesce(max(waiter.ticket), 0) AS last,
        count(CASE WHEN waiter.alone THEN 1 END) AS alone
 """
 )
@@ -62,22 +70,21 @@ GIVE_BACK = (
     _LOCK_OWN
     + """
 OPTIONAL MATCH (waiter:LightRAGWaiter {workspace: $workspace})
-WHERE waiter.until > now AND waiter.since > $seen AND NOT waiter.alone
-WITH lease, max(waiter.since) AS last
+WHERE waiter.until > now AND waiter.ticket > $seen AND NOT waiter.alone
+WITH lease, max(waiter.ticket) AS last
 FOREACH (_ IN CASE WHEN last IS NULL THEN [1] ELSE [] END |
     REMOVE lease.holder, lease.expires SET lease.drained = $drained, lease.interrupted = $interrupted)
 RETURN last
 """
 )
 
-LEAVE = (
-    _LOCK_LEASE
-    + """
+LEAVE = """
+MATCH (lease:LightRAGLease {workspace: $workspace}) SET lease.lock = $holder
+WITH lease
 OPTIONAL MATCH (me:LightRAGWaiter {holder: $holder}) DETACH DELETE me
 WITH lease WHERE lease.holder = $holder
 REMOVE lease.holder, lease.expires
 """
-)
 
 RELEASE = """
 MATCH (lease:LightRAGLease {workspace: $workspace}) SET lease.lock = 'operator', lease.token = lease.token + 1

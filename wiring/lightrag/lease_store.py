@@ -7,7 +7,7 @@ be done again when its answer was lost: who has the lease gets it again.
 Nodes:
     ``LightRAGLease``: one for each workspace. Has ``token``, and while it is held ``holder`` and ``expires``.
     ``LightRAGFence``: ``FENCES`` for each workspace, with the token of the lease; writers lock one, takers all of them.
-    ``LightRAGWaiter``: one for each who waits for the lease.
+    ``LightRAGWaiter``: one for each who waits for the lease, with its number in the line, ``ticket``.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Waiting:
 
     Args:
         waiting: how many.
-        last: when the last one came, in milliseconds of the server's clock; 0 if nobody waits.
+        last: the number of the one that came last, which grow; 0 if nobody waits.
         alone: how many of them wait for something that the holder cannot do.
     """
 
@@ -177,11 +177,11 @@ class LeaseStore:
 
         Args:
             lease: which is held.
-            seen: keep it if somebody came to wait after this moment, for something that the holder can do; in
-                milliseconds of the server's clock. None to give it back anyhow.
+            seen: keep it if somebody came to wait after the one with this number, for something that the holder can
+                do. None to give it back anyhow.
 
         Returns:
-            None, or when the last of those came.
+            None, or the number of the one that came last.
         """
         row = await self._run(GIVE_BACK, **self._own(lease), seen=_NEVER if seen is None else seen)
         last: int | None = None if row is None else row["last"]

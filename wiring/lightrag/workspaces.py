@@ -66,7 +66,7 @@ class Workspaces:
                 self._claim_working_dir()
                 rag = build_lightrag(self._settings, name)
                 await self._leases.ensure_schema()
-                await claim_home(self._leases.session(), self._settings, name)
+                await claim_home(self._leases.session, self._settings, name)
                 await _initialize(rag, self._settings)
                 rag.leases = self._leases
                 self._built[name] = rag
