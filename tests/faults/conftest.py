@@ -30,17 +30,18 @@ Undisturbed = Callable[[dict[str, str]], Run]
 @pytest.fixture(scope="session")
 def undisturbed(neo4j_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """Runs documents through a worker, once for each set of them."""
-    runs: dict[int, Run] = {}
+    runs: dict[tuple[str, ...], Run] = {}
 
     def run_once(documents: dict[str, str]) -> Run:
-        if len(documents) not in runs:
+        key = tuple(documents.values())
+        if key not in runs:
             folder = tmp_path_factory.mktemp("undisturbed")
             with fault_run(neo4j_server, BROKERS["folder"], folder) as run:
                 run.start_worker()
                 run.send(documents)
                 graph = run.check_all_are_there()
-                runs[len(documents)] = Run(graph, run.model_calls(), run.figures)
-        return runs[len(documents)]
+                runs[key] = Run(graph, run.model_calls(), run.figures)
+        return runs[key]
 
     return run_once
 

@@ -70,6 +70,8 @@ def take_over_often(run: TwoWorkers) -> None:
             os.kill(lease["pid"], signal.SIGKILL)
 
 
+CLOCK = "a clock is an hour ahead"
+
 FAULTS: dict[str, Callable[[TwoWorkers], None]] = {
     "nothing": nothing,
     "the holder is killed": kill_the_holder,
@@ -77,6 +79,7 @@ FAULTS: dict[str, Callable[[TwoWorkers], None]] = {
     "Redis is restarted": restart_redis,
     "Neo4j is killed": kill_neo4j,
     "many take-overs": take_over_often,
+    CLOCK: nothing,
 }
 
 
@@ -91,16 +94,16 @@ def test_every_document_is_there_once(
     is_long: bool,
     record_property: Callable[[str, object], None],
 ) -> None:
-    documents = texts(200 if is_long else 16)
+    documents = texts(200, persons=30) if is_long else texts(16)
     expected = undisturbed(documents).graph
     server: Server = request.getfixturevalue("own_neo4j") if fault == "Neo4j is killed" else neo4j_server
     with two_workers(server, tmp_path, is_long=is_long) as run:
-        run.start_both()
+        run.start_both("tests.support.fast_clock_worker" if fault == CLOCK else "wiring.celery_app")
         run.send(documents)
         FAULTS[fault](run)
         run.check_all_are_there(expected)
         times = Counter(call.document for call in run.model_calls() if call.ended is not None)
         run.figures["documents read twice"] = sum(count > 1 for count in times.values())
-        if fault in ("nothing", "Redis is restarted"):
+        if fault in ("nothing", CLOCK, "Redis is restarted"):
             assert set(times.values()) == {1}
         record_property("figures", run.figures)

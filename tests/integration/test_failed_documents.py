@@ -104,7 +104,7 @@ def test_a_document_that_was_interrupted_once_or_on_purpose_is_processed_with_th
     interrupt(container, monkeypatch, times=1)
     for _ in range(3):
         with pytest.raises(TimeoutError):
-            insert(container, TEXT, seconds=2.5)
+            insert(container, TEXT, seconds=TERM + 0.5)
     container.worker_loop().run(others.insert("Here Ada met Bob.", document_id="b"), 60)
     assert status_of(container)["a"] != "pending"
     assert insert(container, TEXT, 60)["status"] in ("processed", "unchanged")

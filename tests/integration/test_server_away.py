@@ -11,7 +11,7 @@ from app_container import Container, create_container
 from app_container.transient import passing_cause
 from tests.support.containers import forget_shared_state, without_pauses
 from tests.support.proxy import Proxy
-from wiring.lightrag.errors import DocumentFailedError, DocumentNotFoundError, QueryFailedError
+from wiring.lightrag.errors import DocumentNotFoundError, QueryFailedError, WorkspaceUnavailableError
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_question_and_a_deletion_fail_with_the_error_of_the_server(container: 
     with pytest.raises(QueryFailedError) as question:
         run(documents.query("Who runs Redis?"), 60)
     assert isinstance(passing_cause(question.value), ServiceUnavailable)
-    with pytest.raises(DocumentFailedError) as deletion:
+    with pytest.raises(WorkspaceUnavailableError) as deletion:
         run(documents.delete("a"), 60)
     assert isinstance(passing_cause(deletion.value), ServiceUnavailable)
 

@@ -187,8 +187,9 @@ def test_the_ready_worker_works_with_one_spawned_child_and_refuses_several(
     Path("ready_spawn.py").write_text(READY_SPAWN)
     line = start_worker("--concurrency", "2", app="ready_spawn").failing_start()
     assert line == (
-        "2 spawned children share nothing, and LightRAG in each would lose what the others write; set "
-        "worker_pool_start_method to 'fork', or use --pool threads, or --concurrency 1"
+        "2 spawned children share nothing, and JsonDocStatusStorage, JsonKVStorage, NanoVectorDBStorage in each would "
+        "lose what the others write; set worker_pool_start_method to 'fork', or use --pool threads, or "
+        "--concurrency 1, or storages that are servers"
     )
     worker = start_worker("--concurrency", "1", "--max-tasks-per-child", "2", app="ready_spawn")
     workers = worker.until_ready()

@@ -35,9 +35,9 @@ LONGEST_WAIT = 120.0
 """Seconds, against hanging: far more than what is waited for takes."""
 
 
-def texts(count: int) -> dict[str, str]:
+def texts(count: int, persons: int | None = None) -> dict[str, str]:
     """Documents by their ids. Each has a room of its own, and shares its persons with others."""
-    persons = max(20, count)
+    persons = persons or max(20, count)
     return {
         f"doc{n}": " ".join(
             f"Here Person{(n + k) % persons} met Person{(n * 7 + k) % persons} in Room{n}." for k in range(5)
@@ -95,10 +95,10 @@ class FaultRun:
     def workspace(self) -> str:
         return self.environment["LIGHTRAG_WORKSPACE"]
 
-    def start_worker(self, **settings: str) -> WorkerProcess:
+    def start_worker(self, app: str = "wiring.celery_app", **settings: str) -> WorkerProcess:
         log_file = self.folder / f"worker{len(self.workers)}.log"
         arguments = ("--concurrency", str(self.concurrency), "--hostname", f"worker{len(self.workers)}@%h")
-        self.workers.append(WorkerProcess(log_file, self.environment | settings, "wiring.celery_app", arguments))
+        self.workers.append(WorkerProcess(log_file, self.environment | settings, app, arguments))
         return self.worker
 
     def send(self, documents: dict[str, str]) -> None:

@@ -38,9 +38,9 @@ class TwoWorkers(FaultRun):
 
     concurrency: int = 2
 
-    def start_both(self, **settings_of_second: str) -> None:
-        for number, settings in enumerate(({}, settings_of_second)):
-            self.start_worker(LIGHTRAG_WORKING_DIR=str(self.folder / f"machine{number}"), **settings)
+    def start_both(self, app_of_second: str = "wiring.celery_app") -> None:
+        for number, app in enumerate(("wiring.celery_app", app_of_second)):
+            self.start_worker(app, LIGHTRAG_WORKING_DIR=str(self.folder / f"machine{number}"))
 
     def vectors(self) -> dict[Key, frozenset[str]]:
         return vectors_in_neo4j(self.server, self.workspace)

@@ -111,6 +111,7 @@ class Documents:
             DocumentFailedError: LightRAG could not process it; the message is LightRAG's reason. Where it may succeed
                 when it is inserted again later, the error is also a ``PassingError``.
             WorkspaceBlockedError: a process died while it changed the workspace.
+            WorkspaceUnavailableError: Neo4j is away; its error is the cause.
             DocumentTimeoutError: it is not final after ``document_timeout`` seconds; it stays stored, and inserting it
                 again takes it up.
         """
@@ -231,6 +232,7 @@ class Documents:
             DocumentTimeoutError: it is not removed after ``document_timeout`` seconds.
             DocumentFailedError: LightRAG could not remove it; the message is LightRAG's reason. If Neo4j was away, its
                 error is the cause.
+            WorkspaceUnavailableError: it was away before anything was removed; likewise.
             WorkspaceBlockedError: a process died while it changed the workspace.
         """
         name = self._workspaces.check_name(workspace)

@@ -32,6 +32,10 @@ class WorkspaceBlockedError(PassingError):
     """
 
 
+class WorkspaceUnavailableError(AppContainerError):
+    """Nobody can be asked who works on the workspace, because Neo4j is away; its error is the cause."""
+
+
 class LeaseLostError(PassingError):
     """Another process may have the workspace by now, so this one must not write to it any more."""
 

@@ -19,7 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from app_container.transient import LOCK_TIMEOUTS
+from app_container.errors import describe
+from app_container.transient import LOCK_TIMEOUTS, passing_cause
+from wiring.lightrag.errors import WorkspaceUnavailableError
 from wiring.lightrag.holders import Holder, is_dead
 from wiring.lightrag.lease import FENCES, Lease, fence_key
 from wiring.lightrag.lease_statements import GIVE_BACK, LEAVE, LIST, RELEASE, RENEW, TAKE, WAIT
@@ -112,16 +114,22 @@ class LeaseStore:
             holder: for whom; who has the lease already gets it again, with another token.
             alone: whether the holder shall end soon, because what waits cannot be done by it.
             dead: a holder that is known to be gone, so its lease is free. Should it live, it is fenced off.
-        """
-        from neo4j.exceptions import Neo4jError
 
-        await self.ensure_schema()
+        Raises:
+            WorkspaceUnavailableError: the server is away, or something else that passes; that is its cause.
+        """
+        from neo4j.exceptions import DriverError, Neo4jError
+
         try:
+            await self.ensure_schema()
             return await self._take(workspace, holder, alone=alone, dead=dead)
-        except Neo4jError as error:
-            if error.code not in LOCK_TIMEOUTS:
+        except (Neo4jError, DriverError) as error:
+            if isinstance(error, Neo4jError) and error.code in LOCK_TIMEOUTS:
+                return Refused(None, is_dead=False, interrupted={})  # a transaction of the last holder has a fence
+            if passing_cause(error) is None:
                 raise
-            return Refused(None, is_dead=False, interrupted={})  # a transaction of the last holder still has a fence
+            reason = f"workspace {workspace!r} cannot be changed now, try it again: {describe(error)}"
+            raise WorkspaceUnavailableError(reason) from error
 
     async def _take(self, workspace: str, holder: Holder, *, alone: bool, dead: str | None) -> Lease | Refused:
         began = time.monotonic()
