@@ -106,4 +106,6 @@ def test_every_document_is_there_once(
         run.figures["documents read twice"] = sum(count > 1 for count in times.values())
         if fault in ("nothing", CLOCK, "Redis is restarted"):
             assert set(times.values()) == {1}
+        if fault == CLOCK:
+            assert set(run.deliveries().values()) == {1}
         record_property("figures", run.figures)

@@ -11,6 +11,9 @@ from celery.app import backends
 from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
 from wiring.celery import folder_broker, folder_worker
+from wiring.celery.redis_clock import use_clock_of_redis
+
+_REDIS = ("redis", "sentinel")
 
 
 def make_app(settings: CelerySettings) -> Celery:
@@ -22,6 +25,8 @@ def make_app(settings: CelerySettings) -> Celery:
     """
     app = Celery("lightrag_neo4j")
     app.conf.update(_options(settings))
+    if settings.broker_url.startswith(_REDIS):
+        use_clock_of_redis(app)
     _check("celery.broker_url", "CELERY_BROKER_URL", lambda: app.connection_for_write().get_transport_cls())
     _check("celery.result_backend", "CELERY_RESULT_BACKEND", lambda: backends.by_url(app.conf.result_backend))
     return app
@@ -43,7 +48,7 @@ def _options(settings: CelerySettings) -> dict[str, Any]:
         "result_backend_max_retries": 12,  # with Redis' own tries about four minutes
         "include": ["wiring.celery_app"],
     }
-    if settings.broker_url.startswith(("redis", "rediss", "sentinel")):
+    if settings.broker_url.startswith(_REDIS):
         options["broker_transport_options"] = {
             "visibility_timeout": settings.visibility_timeout,
             # kombu would look for what a dead worker had in every 100 s only
