@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,12 +23,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from app_container import create_container
+from app_container import Container, create_container
 from wiring.lightrag import offline
+from wiring.lightrag.holders import new_holder
+from wiring.lightrag.lease import Lease
+from wiring.lightrag.lease_store import LeaseStore
 from wiring.local_neo4j import LocalNeo4j
 
 DOCUMENTS = 64
 LATENCY = 0.2
+LEASES = 200
 PROJECT = Path(__file__).parent.parent
 
 
@@ -40,7 +45,7 @@ async def model(prompt: str, **options: Any) -> str:
 def main() -> None:
     local = LocalNeo4j(Path(".lightrag/bench-neo4j"))
     server = local.start()
-    table = Table("workspaces", "documents/s: one process", "four processes", "ratio")
+    table = Table("workspaces", "documents/s: one process", "four processes", "ratio", "leases taken", "ms a document")
     try:
         with _redis() as redis, tempfile.TemporaryDirectory() as folder:
             environment = {
@@ -54,12 +59,41 @@ def main() -> None:
                 "LIGHTRAG_WORKING_DIR": folder,
                 "APP_CONTAINER_CONFIG": str(_config(Path(folder))),
             }
+            os.environ.update(environment)
+            container = create_container()
+            lease = container.worker_loop().run(_milliseconds_of_a_lease(container.leases()), 60)
             for workspaces in (8, 1):
-                one, four = (_documents_a_second(processes, workspaces, environment) for processes in (1, 4))
-                table.add_row(str(workspaces), f"{one:.2f}", f"{four:.2f}", f"{four / one:.2f}")
+                before = _leases_taken(container)
+                one = _documents_a_second(1, workspaces, environment)
+                between = _leases_taken(container)
+                four = _documents_a_second(4, workspaces, environment)
+                taken = between - before, _leases_taken(container) - between
+                table.add_row(
+                    str(workspaces), f"{one:.2f}", f"{four:.2f}", f"{four / one:.2f}",
+                    f"{taken[0]} / {taken[1]}", " / ".join(f"{lease * times / DOCUMENTS:.1f}" for times in taken),
+                )  # fmt: skip
+            container.shutdown_resources()
     finally:
         local.stop()
-    Console(width=120).print(table)
+    console = Console(width=120)
+    console.print(table)
+    console.print(f"a lease that is taken and given back: {lease:.1f} ms (median of {LEASES})")
+
+
+async def _milliseconds_of_a_lease(leases: LeaseStore) -> float:
+    holder, seconds = new_holder(), []
+    for _ in range(LEASES):
+        began = time.perf_counter()
+        lease = await leases.take("bench", holder)
+        assert isinstance(lease, Lease)
+        await leases.give_back(lease)
+        seconds.append(time.perf_counter() - began)
+    return statistics.median(seconds) * 1000
+
+
+def _leases_taken(container: Container) -> int:
+    """Since ever: a token is the number of a lease."""
+    return sum(lease.token for lease in container.worker_loop().run(container.leases().list(), 30))
 
 
 def _documents_a_second(processes: int, workspaces: int, environment: dict[str, str]) -> float:

@@ -6,14 +6,13 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from wiring.lightrag.errors import DocumentNotFoundError, LeaseLostError
 from wiring.lightrag.fence import check_open
 from wiring.lightrag.holders import new_holder
 from wiring.lightrag.lease import Lease
-from wiring.lightrag.lease_keeping import FIRST_PAUSE, GROWTH, LONGEST_PAUSE, given_back, leave, work_under
+from wiring.lightrag.lease_keeping import FIRST_PAUSE, GROWTH, LONGEST_PAUSE, end, given_back, leave, work_under
 from wiring.lightrag.lease_store import LeaseStore, Waiting
 
 if TYPE_CHECKING:
@@ -167,7 +166,5 @@ class Ingest:
 
     async def stop(self) -> None:
         """Nobody here waits any more: end the run, and leave the rest to those who wait, in whichever process."""
-        if self._run is not None and not self._run.done():
-            self._run.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._run
+        if self._run is not None:
+            await end(self._run)

@@ -22,6 +22,8 @@ LONGEST_PAUSE = 2.0
 
 LEAVE_TIMEOUT = 2.0
 
+CANCEL_INTERVAL = 1.0
+
 FIRST_PAUSE = 0.1
 GROWTH = 1.5
 
@@ -71,14 +73,19 @@ async def _renew(
                 await on_waiting(waiting)
         except LeaseLostError as error:
             _log.warning("%s", error)
-            task.cancel()
-            return
+            await end(task)
         except Exception as error:  # noqa: BLE001 - whatever it is, the lease may still be held, and renewed next time
             _log.warning("the lease of workspace %r was not renewed: %s", lease.workspace, describe(error))
             if time.monotonic() >= lease.ends:
                 lease.is_lost = True
-                task.cancel()
-                return
+                await end(task)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel the task until it has ended: a cancellation is lost in LightRAG when it comes while a model answers."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=CANCEL_INTERVAL)
 
 
 @asynccontextmanager
