@@ -46,4 +46,6 @@ class AskForTime(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         """Ask the server that ``parent``, Celery's consumer, has just connected to."""
-        _clock.set(*parent.connection.default_channel.client.time())
+        # A connection of its own: that of the channel may be waiting for messages.
+        with parent.connection.default_channel.conn_or_acquire() as client:
+            _clock.set(*client.time())
