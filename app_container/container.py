@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from neo4j import AsyncDriver, Driver
 
     from wiring.lightrag.documents import Documents
-    from wiring.lightrag.lease_store import LeaseStore
+    from wiring.lightrag.leases.store import LeaseStore
     from wiring.lightrag.workspaces import Workspaces
 
 GRAPH_STORAGES_MODULE = "wiring.lightrag.storages"
@@ -52,7 +52,7 @@ class Container(containers.DeclarativeContainer):
         WorkerLoop, settings.provided.worker_loop.shutdown_timeout
     )
     leases: providers.Factory[LeaseStore] = providers.Factory(
-        "wiring.lightrag.lease_store.LeaseStore",
+        "wiring.lightrag.leases.store.LeaseStore",
         async_driver.provider,
         settings.provided.neo4j.database,
         settings.provided.lightrag.lease_term,

@@ -26,9 +26,9 @@ from rich.table import Table
 
 from app_container import Container, create_container
 from wiring.lightrag import offline
-from wiring.lightrag.holders import new_holder
-from wiring.lightrag.lease import Lease
-from wiring.lightrag.lease_store import LeaseStore
+from wiring.lightrag.leases.holders import new_holder
+from wiring.lightrag.leases.lease import Lease
+from wiring.lightrag.leases.store import LeaseStore
 from wiring.local_neo4j import LocalNeo4j
 
 DOCUMENTS = 64

@@ -12,7 +12,7 @@ from rich.table import Table
 from app_container import AppContainerError, Container, create_container
 from app_container.drivers import check_connection
 from wiring.cli_output import ConfigOption, JsonOption, out, print_json
-from wiring.lightrag.lease_store import LeaseState
+from wiring.lightrag.leases.store import LeaseState
 from wiring.lightrag.workspaces import check_workspace
 
 T = TypeVar("T")

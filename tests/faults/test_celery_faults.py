@@ -14,6 +14,7 @@ import pytest
 from tests.faults.conftest import Undisturbed
 from tests.support.brokers import BROKERS
 from tests.support.fault_runs import FaultRun, fault_run, texts
+from tests.support.faults import kill_neo4j, restart_the_broker
 from tests.support.servers import Server
 
 
@@ -38,25 +39,11 @@ def kill_the_worker(run: FaultRun) -> None:
         run.until_others_go_on(call)
 
 
-def kill_neo4j(run: FaultRun) -> None:
-    for done in run.moments(3):
-        run.until_mid_document(done)
-        run.own_neo4j.own.kill()
-        time.sleep(3)
-        run.own_neo4j.start_again()
-
-
 def stop_neo4j(run: FaultRun) -> None:
     run.until_mid_document()
     run.own_neo4j.own.stop()
     time.sleep(30 if run.is_long else 8)
     run.own_neo4j.own.go_on()
-
-
-def restart_the_broker(run: FaultRun) -> None:
-    for done in run.moments(3):
-        run.until_mid_document(done)
-        run.broker.restart()
 
 
 def take_the_results_away(run: FaultRun) -> None:

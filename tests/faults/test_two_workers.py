@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.conftest import Undisturbed
 from tests.support.fault_runs import texts
+from tests.support.faults import kill_neo4j, restart_the_broker
 from tests.support.servers import Server
 from tests.support.two_workers import TERM, TwoWorkers, two_workers
 
@@ -46,20 +47,6 @@ def stop_the_holder(run: TwoWorkers) -> None:
             process.resume()
 
 
-def restart_redis(run: TwoWorkers) -> None:
-    for done in run.moments(3):
-        run.until_mid_document(done)
-        run.broker.restart()
-
-
-def kill_neo4j(run: TwoWorkers) -> None:
-    for done in run.moments(3):
-        run.until_mid_document(done)
-        run.own_neo4j.own.kill()
-        time.sleep(3)
-        run.own_neo4j.start_again()
-
-
 def take_over_often(run: TwoWorkers) -> None:
     """The process that has the lease is killed, again and again; others of its worker, or of the other one, go on."""
     token = 0
@@ -76,7 +63,7 @@ FAULTS: dict[str, Callable[[TwoWorkers], None]] = {
     "nothing": nothing,
     "the holder is killed": kill_the_holder,
     "the holder is stopped": stop_the_holder,
-    "Redis is restarted": restart_redis,
+    "Redis is restarted": restart_the_broker,
     "Neo4j is killed": kill_neo4j,
     "many take-overs": take_over_often,
     CLOCK: nothing,

@@ -25,7 +25,7 @@ from tests.support.fault_runs import read_calls
 from tests.support.models import config_with_model
 from tests.support.two_workers import shared_storages
 from tests.support.waiting import stop_process, until
-from wiring.lightrag.lease_store import LeaseState, LeaseStore
+from wiring.lightrag.leases.store import LeaseState, LeaseStore
 
 
 class Second:

@@ -67,7 +67,7 @@ async def died(*_: Any) -> None:
 
 def interrupt(container: Container, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("wiring.lightrag.lease_store.LeaseStore.give_back", died)
+        patch.setattr("wiring.lightrag.leases.store.LeaseStore.give_back", died)
         for _ in range(times):
             with pytest.raises(TimeoutError):
                 container.worker_loop().run(elsewhere(container).insert(TEXT, document_id="a"), TERM + 2.0)

@@ -18,10 +18,10 @@ from neo4j import AsyncGraphDatabase
 
 from tests.support.servers import Server
 from wiring.lightrag.errors import LeaseLostError
-from wiring.lightrag.fenced_writes import fenced
-from wiring.lightrag.holders import Holder
-from wiring.lightrag.lease import Lease
-from wiring.lightrag.lease_store import LeaseStore, Refused
+from wiring.lightrag.leases.fenced_writes import fenced
+from wiring.lightrag.leases.holders import Holder
+from wiring.lightrag.leases.lease import Lease
+from wiring.lightrag.leases.store import LeaseStore, Refused
 
 HOLDERS = [Holder(f"holder{number}", "host", "machine", 1) for number in range(3)]
 ONE = st.sampled_from(HOLDERS)

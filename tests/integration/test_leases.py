@@ -17,9 +17,9 @@ from tests.support.servers import Server
 from tests.support.workers import StartWorker
 from wiring.lightrag.errors import LeaseLostError
 from wiring.lightrag.file_home import FilesElsewhereError
-from wiring.lightrag.holders import new_holder
-from wiring.lightrag.lease import Lease
-from wiring.lightrag.lease_keeping import work_under
+from wiring.lightrag.leases.holders import new_holder
+from wiring.lightrag.leases.keeping import work_under
+from wiring.lightrag.leases.lease import Lease
 
 
 def take(container: Container, workspace: str) -> Lease:

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from app_container import create_container
 from tests.support.waiting import until
-from wiring.lightrag.lease_store import LeaseStore
+from wiring.lightrag.leases.store import LeaseStore
 
 
 def main(text: str, document_id: str) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from app_container.errors import AppContainerError
-from wiring.lightrag.lease_statements import MAKE_LEASE
+from wiring.lightrag.leases.statements import MAKE_LEASE
 from wiring.lightrag.schema import make_unique, with_own_driver
 from wiring.lightrag.working_dir import file_based, unwritable
 

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from app_container.transient import passing_cause
-from wiring.lightrag.fenced_writes import fenced
-from wiring.lightrag.lease import held_lease
+from wiring.lightrag.leases.fenced_writes import fenced
+from wiring.lightrag.leases.lease import held_lease
 
 T = TypeVar("T")
 

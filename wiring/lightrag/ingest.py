@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from wiring.lightrag.errors import DocumentNotFoundError, LeaseLostError
 from wiring.lightrag.fence import check_open
-from wiring.lightrag.holders import new_holder
-from wiring.lightrag.lease import Lease
-from wiring.lightrag.lease_keeping import FIRST_PAUSE, GROWTH, LONGEST_PAUSE, end, given_back, leave, work_under
-from wiring.lightrag.lease_store import LeaseStore, Waiting
+from wiring.lightrag.leases.holders import new_holder
+from wiring.lightrag.leases.keeping import FIRST_PAUSE, GROWTH, LONGEST_PAUSE, end, given_back, leave, work_under
+from wiring.lightrag.leases.lease import Lease
+from wiring.lightrag.leases.store import LeaseStore, Waiting
 
 if TYPE_CHECKING:
     from wiring.lightrag.pipeline import Pipeline

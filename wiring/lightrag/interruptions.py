@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from wiring.lightrag.lease import Lease
+from wiring.lightrag.leases.lease import Lease
 
 SUSPECT_AFTER = 2
 """How often a document is interrupted before it is suspected; a single interruption is more often bad luck."""

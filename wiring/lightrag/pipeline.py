@@ -29,10 +29,10 @@ from lightrag.utils_pipeline import resolve_doc_file_path
 from app_container.errors import describe
 from app_container.transient import passing_cause
 from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
-from wiring.lightrag.guarded_storages import guard_storages
 from wiring.lightrag.interruptions import count_interruptions, suspects
-from wiring.lightrag.lease import Lease, held_lease
-from wiring.lightrag.lease_store import LeaseStore
+from wiring.lightrag.leases.guarded_storages import guard_storages
+from wiring.lightrag.leases.lease import Lease, held_lease
+from wiring.lightrag.leases.store import LeaseStore
 
 _log = logging.getLogger("wiring.lightrag")
 

@@ -14,13 +14,13 @@ from app_container.settings import is_workspace_name
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.file_home import claim_home
 from wiring.lightrag.ingest import Ingest
-from wiring.lightrag.lease_keeping import alone
+from wiring.lightrag.leases.keeping import alone
 from wiring.lightrag.working_dir import claim_working_dir, release_working_dir, unwritable
 
 if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which names this module, must not
     from app_container.settings import LightRAGSettings
     from app_container.worker_loop import WorkerLoop
-    from wiring.lightrag.lease_store import LeaseStore
+    from wiring.lightrag.leases.store import LeaseStore
     from wiring.lightrag.pipeline import Pipeline
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from wiring.lightrag.lease import Lease
+from wiring.lightrag.leases.lease import Lease
 
 T = TypeVar("T")
 

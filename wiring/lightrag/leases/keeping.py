@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from app_container.errors import describe
 from wiring.lightrag.errors import LeaseLostError
-from wiring.lightrag.holders import Holder, new_holder
-from wiring.lightrag.lease import Lease, under
-from wiring.lightrag.lease_store import LeaseStore, Refused, Waiting
+from wiring.lightrag.leases.holders import Holder, new_holder
+from wiring.lightrag.leases.lease import Lease, under
+from wiring.lightrag.leases.store import LeaseStore, Refused, Waiting
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from wiring.lightrag.errors import LeaseLostError
-from wiring.lightrag.holders import Holder
+from wiring.lightrag.leases.holders import Holder
 
 FENCES = 4
 """How many of a holder's transactions can write at once; each locks one of as many nodes, see ``fenced_writes``."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightrag.base import DocStatus
 
-from wiring.lightrag.lease import held_lease
+from wiring.lightrag.leases.lease import held_lease
 
 STORAGES = (
     "full_docs",

@@ -22,9 +22,9 @@ from typing import Any
 from app_container.errors import describe
 from app_container.transient import LOCK_TIMEOUTS, passing_cause
 from wiring.lightrag.errors import WorkspaceUnavailableError
-from wiring.lightrag.holders import Holder, is_dead
-from wiring.lightrag.lease import FENCES, Lease, fence_key
-from wiring.lightrag.lease_statements import GIVE_BACK, LEAVE, LIST, RELEASE, RENEW, TAKE, WAIT
+from wiring.lightrag.leases.holders import Holder, is_dead
+from wiring.lightrag.leases.lease import FENCES, Lease, fence_key
+from wiring.lightrag.leases.statements import GIVE_BACK, LEAVE, LIST, RELEASE, RENEW, TAKE, WAIT
 from wiring.lightrag.schema import make_unique
 
 _log = logging.getLogger("wiring.lightrag")
@@ -135,11 +135,7 @@ class LeaseStore:
         began = time.monotonic()
         row = await self._run(
             TAKE,
-            workspace=workspace,
-            holder=holder.name,
-            host=holder.host,
-            machine=holder.machine,
-            pid=holder.pid,
+            **_of(holder, workspace),
             dead=dead or "",
             term=_milliseconds(self.term),
             fences=_fences(workspace),
@@ -157,10 +153,7 @@ class LeaseStore:
             return Lease(workspace, holder, row["token"], self.term, began + self.term, was_cut, interrupted)
         row = await self._run(
             WAIT,
-            workspace=workspace,
-            holder=holder.name,
-            host=holder.host,
-            pid=holder.pid,
+            **_of(holder, workspace),
             alone=alone,
             kept=_milliseconds(WAITER_KEPT),
         )
@@ -252,6 +245,16 @@ class LeaseStore:
                 ):
                     await make_unique(session, label, key)
             self._has_schema = True
+
+
+def _of(holder: Holder, workspace: str) -> dict[str, Any]:
+    return {
+        "workspace": workspace,
+        "holder": holder.name,
+        "host": holder.host,
+        "machine": holder.machine,
+        "pid": holder.pid,
+    }
 
 
 def _milliseconds(seconds: float) -> int:

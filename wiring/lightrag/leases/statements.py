@@ -1,4 +1,4 @@
-"""The statements that leases are made of, see ``lease_store``. Times are milliseconds of the server's clock."""
+"""The statements that leases are made of, see ``store``. Times are milliseconds of the server's clock."""
 
 from __future__ import annotations
 
