@@ -10,7 +10,9 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from neo4j import GraphDatabase
 
@@ -67,7 +69,13 @@ class Server:
         now = self.query("RETURN toString(datetime()) AS now")[0]["now"]
         connections = self.query("CALL dbms.listConnections() YIELD connectionId, connectTime, userAgent")
         running = self.query("SHOW TRANSACTIONS YIELD connectionId, status, currentQuery, elapsedTime")
-        return f"at {now}: {connections}; {running}"
+        port = urlsplit(self.uri).port
+        holders = {
+            (found.pid, psutil.Process(found.pid).name(), found.status)
+            for found in psutil.net_connections("tcp")
+            if found.pid and found.raddr and found.raddr.port == port
+        }
+        return f"at {now}: {connections}; {running}; connected to it are {holders}"
 
 
 def choose_server() -> str:
