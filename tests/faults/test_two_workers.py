@@ -65,7 +65,15 @@ FAULTS: dict[str, Callable[[TwoWorkers], None]] = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+ONLY_IN_MAKE_FAULTS = ("the holder is killed", "Neo4j is killed")
+"""They take long; in every run of the tests a holder is killed in take-overs, and Neo4j under one worker."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    is_long = metafunc.config.getoption("--all-faults")
+    metafunc.parametrize("fault", [fault for fault in FAULTS if is_long or fault not in ONLY_IN_MAKE_FAULTS])
+
+
 def test_every_document_is_there_once(
     *,
     fault: str,
