@@ -11,7 +11,6 @@ from celery.app import backends
 from app_container.errors import AppContainerError, ConfigurationError, Problem, describe
 from app_container.settings import CelerySettings
 from wiring.celery import folder_broker, folder_worker
-from wiring.celery.redis_clock import use_clock_of_redis
 
 _REDIS = ("redis", "sentinel")
 
@@ -25,9 +24,11 @@ def make_app(settings: CelerySettings) -> Celery:
     """
     app = Celery("lightrag_neo4j")
     app.conf.update(_options(settings))
-    if settings.broker_url.startswith(_REDIS):
-        use_clock_of_redis(app)
     _check("celery.broker_url", "CELERY_BROKER_URL", lambda: app.connection_for_write().get_transport_cls())
+    if settings.broker_url.startswith(_REDIS):
+        from wiring.celery.redis_clock import use_clock_of_redis  # kombu's part for Redis needs its package
+
+        use_clock_of_redis()
     _check("celery.result_backend", "CELERY_RESULT_BACKEND", lambda: backends.by_url(app.conf.result_backend))
     return app
 
