@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightrag.kg import json_doc_status_impl
 
 from app_container import Container, create_container
 from app_container.errors import PassingError
@@ -160,6 +162,24 @@ def test_a_document_that_was_interrupted_in_the_graph_and_again_before_it_is_pro
     interrupt_at("chunk_entity_relation_graph", "upsert_node")
     interrupt_at(later)
     assert insert(container, "Here Ada met Bob.", 60)["status"] == "processed"
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
+def test_what_is_told_to_be_processed_is_so_on_disk(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json, set_flags = json_doc_status_impl.write_json, json_doc_status_impl.set_all_update_flags
+
+    async def set_flags_slowly(*args: Any, **kwargs: Any) -> None:
+        await set_flags(*args, **kwargs)
+        await asyncio.sleep(0.2)  # who waits for the document waits for the lock then, and is the next to have it
+
+    def write_slowly(rows: Any, file: str) -> Any:
+        time.sleep(0.2)
+        return write_json(rows, file)
+
+    monkeypatch.setattr(json_doc_status_impl, "set_all_update_flags", set_flags_slowly)
+    monkeypatch.setattr(json_doc_status_impl, "write_json", write_slowly)
+    assert insert(container, "Here Ada met Bob.", 60)["status"] == "processed"
+    assert status_of(container) == {"a": "processed"}
 
 
 @pytest.mark.parametrize("container", ["slow"], indirect=True)

@@ -81,6 +81,8 @@ class Ingest:
                 if row is None:
                     raise DocumentNotFoundError(f"document {key!r} was deleted while it was inserted")
                 if row["status"] == DocStatus.PROCESSED:
+                    # A file-based storage tells it before it is in the file.
+                    await self._rag.doc_status.index_done_callback()
                     return row
                 if row["status"] == DocStatus.FAILED:
                     raise failure(key, row.get("error_msg"))
