@@ -38,5 +38,6 @@ def register_storages(container: Container | None = None) -> None:
         STORAGES[name] = module
         if name not in (known := STORAGE_IMPLEMENTATIONS[kind]["implementations"]):
             known.append(name)
+    STORAGES["RedisDocStatusStorage"] = "wiring.lightrag.redis_doc_status"  # LightRAG's own, for several workers
     if container is not None:
         container.wire(modules=[GRAPH_STORAGES_MODULE, VECTOR_STORAGE_MODULE])
