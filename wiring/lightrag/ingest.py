@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from wiring.lightrag.errors import DocumentNotFoundError, LeaseLostError
 from wiring.lightrag.fence import check_open
-from wiring.lightrag.leases.holders import new_holder
-from wiring.lightrag.leases.keeping import FIRST_PAUSE, GROWTH, LONGEST_PAUSE, end, given_back, leave, work_under
+from wiring.lightrag.leases.keeping import end, given_back, work_under
 from wiring.lightrag.leases.lease import Lease
+from wiring.lightrag.leases.line import LONGEST_PAUSE, Line
 from wiring.lightrag.leases.store import LeaseStore, Waiting
 
 if TYPE_CHECKING:
@@ -51,14 +51,11 @@ class Ingest:
     def __init__(self, rag: Pipeline, leases: LeaseStore) -> None:
         self._rag = rag
         self._leases = leases
-        self._holder = new_holder()
+        self._line = Line(leases, rag.workspace)
         self._run: asyncio.Task[None] | None = None
         self._waiting: list[str] = []
         self._asking = asyncio.Lock()
         self._ask_again = 0.0
-        self._pause = FIRST_PAUSE
-        self._dead: str | None = None
-        self._is_in_line = False
         self._needs_it_alone = False
         rag.waiting = self._waiting
 
@@ -118,20 +115,17 @@ class Ingest:
 
         if time.monotonic() < self._ask_again or (self._run is not None and not self._run.done()):
             return
-        if not self._is_in_line and self._ask_again == 0.0 and await self._rag.is_at_work():
+        if not self._line.is_in_it and self._ask_again == 0.0 and await self._rag.is_at_work():
             self._ask_again = time.monotonic() + LONGEST_PAUSE
             return
-        self._is_in_line = True  # also if this is cancelled on the way
-        found = await self._leases.take(self._rag.workspace, self._holder, alone=self._needs_it_alone, dead=self._dead)
+        found = await self._line.ask(alone=self._needs_it_alone)
         if isinstance(found, Lease):
-            self._is_in_line, self._dead, self._pause, self._ask_again = False, None, FIRST_PAUSE, 0.0
+            self._ask_again = 0.0
             # In a context of its own, for it serves more than the task that happens to start it.
             self._run = asyncio.create_task(self._drain(found), context=contextvars.Context())
             return
         self._needs_it_alone = not suspects(found.interrupted).isdisjoint(self._waiting)
-        self._dead = found.holder if found.is_dead else None
-        self._ask_again = time.monotonic() + (0.0 if found.is_dead else self._pause)
-        self._pause = min(self._pause * GROWTH, LONGEST_PAUSE)
+        self._ask_again = time.monotonic() + self._line.pause
 
     async def _drain(self, lease: Lease) -> None:
         """Process all documents there are, and those that came in the end, and give the lease back."""
@@ -155,10 +149,8 @@ class Ingest:
             return  # who waits here asks again
 
     async def _leave(self) -> None:
-        was_in_line, self._is_in_line = self._is_in_line, False
-        self._needs_it_alone, self._pause, self._ask_again = False, FIRST_PAUSE, 0.0
-        if was_in_line:
-            await leave(self._leases, self._rag.workspace, self._holder)
+        self._needs_it_alone, self._ask_again = False, 0.0
+        await self._line.leave()
 
     async def _progress(self, row: dict[str, Any]) -> Progress:
         chunks: list[str] = row.get("chunks_list") or []

@@ -55,7 +55,7 @@ def open_for_children(settings: LightRAGSettings) -> None:
     Raises:
         AppContainerError: the folder cannot be written.
     """
-    if not _is_for_one(settings):
+    if not file_based(settings):
         return
     folder = settings.working_dir.absolute()
     file = _opened.get(folder)
@@ -71,7 +71,7 @@ def claim_working_dir(settings: LightRAGSettings) -> None:
         WorkingDirInUseError: somebody else has it; the message tells the process.
         AppContainerError: the folder cannot be written.
     """
-    if not _is_for_one(settings):
+    if not file_based(settings):
         return
     folder = settings.working_dir.absolute()
     file = _opened.get(folder)
@@ -104,10 +104,6 @@ def unwritable(settings: LightRAGSettings, error: OSError) -> AppContainerError:
     return AppContainerError(
         f"{error.filename or settings.working_dir} cannot be written: {error.strerror}; set LIGHTRAG_WORKING_DIR"
     )
-
-
-def _is_for_one(settings: LightRAGSettings) -> bool:
-    return bool(file_based(settings))
 
 
 def _open(settings: LightRAGSettings, folder: Path) -> int:

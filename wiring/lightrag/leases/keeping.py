@@ -11,21 +11,13 @@ from typing import Any, TypeVar
 
 from app_container.errors import describe
 from wiring.lightrag.errors import LeaseLostError
-from wiring.lightrag.leases.holders import Holder, new_holder
 from wiring.lightrag.leases.lease import Lease, under
+from wiring.lightrag.leases.line import Line
 from wiring.lightrag.leases.store import LeaseStore, Refused, Waiting
 
 T = TypeVar("T")
 
-LONGEST_PAUSE = 2.0
-"""Seconds between two attempts to get a lease; they begin with ``FIRST_PAUSE`` and grow."""
-
-LEAVE_TIMEOUT = 2.0
-
 CANCEL_INTERVAL = 1.0
-
-FIRST_PAUSE = 0.1
-GROWTH = 1.5
 
 _log = logging.getLogger("wiring.lightrag")
 
@@ -108,36 +100,22 @@ async def _give_back(store: LeaseStore, lease: Lease) -> None:
         )
 
 
-async def leave(store: LeaseStore, workspace: str, holder: Holder) -> None:
-    """Wait for the lease no longer; at most ``LEAVE_TIMEOUT``, for who does not ask again is forgotten anyhow."""
-    try:
-        async with asyncio.timeout(LEAVE_TIMEOUT):
-            await asyncio.shield(asyncio.ensure_future(store.leave(workspace, holder)))
-    except Exception as error:  # noqa: BLE001 - there may be a better reason for leaving, which is told then
-        _log.debug("still in line for the lease of workspace %r: %s", workspace, describe(error))
-
-
 async def alone(store: LeaseStore, workspace: str, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Do what nobody else may do anything beside: wait in line for the lease, and do it.
 
     Raises:
         LeaseLostError: another process may have it by now; the work was cancelled.
     """
-    holder = new_holder()
-    lease = await _wait_in_line(store, workspace, holder)
+    lease = await _wait_in_line(Line(store, workspace))
     async with given_back(store, lease):
         return await work_under(store, lease, work)
 
 
-async def _wait_in_line(store: LeaseStore, workspace: str, holder: Holder) -> Lease:
-    pause, dead = FIRST_PAUSE, None
+async def _wait_in_line(line: Line) -> Lease:
     try:
-        while isinstance(found := await store.take(workspace, holder, alone=True, dead=dead), Refused):
-            dead = found.holder if found.is_dead else None
-            if dead is None:
-                await asyncio.sleep(pause)
-                pause = min(pause * GROWTH, LONGEST_PAUSE)
+        while isinstance(found := await line.ask(alone=True), Refused):  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(line.pause)
     except BaseException:
-        await leave(store, workspace, holder)
+        await line.leave()
         raise
     return found
