@@ -189,7 +189,7 @@ def test_one_line_tells_what_became_of_a_document(container: Container, caplog: 
         insert(container, TEXT, seconds=1.5)
     insert(container, TEXT)
     cut, line = [record.getMessage() for record in caplog.records if "document 'a'" in record.getMessage()]
-    assert ": not processed: " in cut
+    assert ": not processed: CancelledError, cut in insert > until_final > " in cut
     assert line.startswith("document 'a', workspace 'test_")
     assert ": processed, " in line
     assert line.endswith(" connections in use")

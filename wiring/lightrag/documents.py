@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
+import traceback
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
@@ -126,7 +127,7 @@ class Documents:
                 status, original = await store_document(rag, key, text, source)
                 row = await self._workspaces.ingest(rag).until_final(original or key, report)
         except BaseException as error:
-            self._log(logging.WARNING, key, name, started, f"not processed: {describe(error)}")
+            self._log(logging.WARNING, key, name, started, f"not processed: {describe(error)}{_where_cut(error)}")
             raise
         self._log(logging.INFO, key, name, started, status)
         return Inserted(
@@ -272,6 +273,17 @@ async def _delete(rag: Pipeline, document_id: str, *, again: bool) -> tuple[Dele
         else:
             await check_open(rag)
             await asyncio.sleep(POLL_INTERVAL)  # somebody works without a lease, with LightRAG itself
+
+
+def _where_cut(error: BaseException) -> str:
+    """The calls that were waited for when time was up, which tells what hangs; nothing of other errors."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, asyncio.CancelledError):
+        cause = cause.__context__
+    if cause is None:
+        return ""
+    calls = [frame.name for frame in traceback.extract_tb(cause.__traceback__)]
+    return f", cut in {' > '.join(calls)}"
 
 
 def _last(errors: list[BaseException]) -> BaseException | None:
