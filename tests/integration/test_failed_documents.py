@@ -183,6 +183,50 @@ def test_what_is_told_to_be_processed_is_so_on_disk(container: Container, monkey
 
 
 @pytest.mark.parametrize("container", ["slow"], indirect=True)
+@pytest.mark.parametrize("lost", ["get_full_docs_by_ids", "get_by_id"])
+def test_a_cancellation_that_a_storage_loses_ends_what_was_cancelled(container: Container, lost: str) -> None:
+    """As the client of Redis does on Python 3.11: that of LightRAG's feeder at the end of a run, and of a task."""
+    rag: Any = container.worker_loop().run(container.rag().get(), 60)
+    method = getattr(rag.doc_status, lost)
+    has_lost, at_work = asyncio.Event(), asyncio.Event()
+
+    async def lose_one(keys: Any, **options: Any) -> Any:
+        if not has_lost.is_set() and "b" in keys:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                has_lost.set()
+        return await method(keys, **options)
+
+    async def report(progress: Progress) -> None:
+        if progress["stage"] == "processing":
+            at_work.set()
+
+    async def is_held() -> bool:
+        return any(each.workspace == rag.workspace and each.is_held for each in await container.leases().list())
+
+    async def run() -> None:
+        documents = container.documents()
+        first = asyncio.create_task(documents.insert(TEXT, document_id="a", report=report))
+        await at_work.wait()
+        setattr(rag.doc_status, lost, lose_one)
+        second = asyncio.create_task(documents.insert("Here Ada met Bob.", document_id="b"))
+        if lost == "get_by_id":
+            await asyncio.sleep(1.0)
+            second.cancel()
+            await asyncio.wait([second], timeout=5)
+            assert second.cancelled()
+        else:
+            assert (await second)["status"] == "processed"
+        await first
+        assert has_lost.is_set()
+        while await is_held():  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.1)
+
+    container.worker_loop().run(run(), 60)
+
+
+@pytest.mark.parametrize("container", ["slow"], indirect=True)
 def test_one_line_tells_what_became_of_a_document(container: Container, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "wiring.lightrag")
     with pytest.raises(TimeoutError):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from wiring.lightrag.errors import DocumentNotFoundError, LeaseLostError
 from wiring.lightrag.fence import check_open
-from wiring.lightrag.leases.keeping import end, given_back, work_under
+from wiring.lightrag.leases.keeping import end, given_back, was_cancelled, work_under
 from wiring.lightrag.leases.lease import Lease
 from wiring.lightrag.leases.line import LONGEST_PAUSE, Line
 from wiring.lightrag.leases.store import LeaseStore, Waiting
@@ -87,6 +87,8 @@ class Ingest:
                     await report(await self._progress(row))
                     report_again = time.monotonic() + PROGRESS_INTERVAL
                 await self._work_or_wait()
+                if was_cancelled():  # which the client of Redis may have lost
+                    raise asyncio.CancelledError
         except asyncio.CancelledError:
             if len(self._waiting) == 1:
                 await self.stop()

@@ -31,6 +31,7 @@ from app_container.transient import passing_cause
 from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
 from wiring.lightrag.interruptions import count_interruptions, suspects
 from wiring.lightrag.leases.guarded_storages import guard_storages
+from wiring.lightrag.leases.keeping import was_cancelled
 from wiring.lightrag.leases.lease import Lease, held_lease
 from wiring.lightrag.leases.store import LeaseStore
 
@@ -67,6 +68,15 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
     async def look_again(self) -> None:
         """Let the run, once it is done with what it has, look for documents that were accepted elsewhere."""
         (await get_pipeline_ingress(self.workspace)).request_auto_rescan()
+
+    def _feeder_should_yield(self, ctx: Any, ingress: Any, *, check_auto: bool) -> bool:
+        """Called again and again by the task that takes up documents which come during a run; True ends it.
+
+        LightRAG ends it by cancelling it once, and waits for it without a bound. ``asyncio.wait_for`` loses a
+        cancellation that comes when what it waits for is just done (Python 3.11, cpython issue 86296), and the client
+        of Redis sends each command in one. Then the run never ended, and its process kept the lease.
+        """
+        return was_cancelled() or bool(super()._feeder_should_yield(ctx, ingress, check_auto=check_auto))
 
     async def _validate_and_fix_document_consistency(
         self, to_process_docs: dict[str, Any], pipeline_status: Any, pipeline_status_lock: Any

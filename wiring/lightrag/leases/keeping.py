@@ -80,6 +80,12 @@ async def end(task: asyncio.Task[Any]) -> None:
         await asyncio.wait([task], timeout=CANCEL_INTERVAL)
 
 
+def was_cancelled() -> bool:
+    """Whether the running task was cancelled, also if something that it awaited has lost that."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 @asynccontextmanager
 async def given_back(store: LeaseStore, lease: Lease) -> AsyncIterator[None]:
     """Give the lease back at the end, for certain, within its term."""
