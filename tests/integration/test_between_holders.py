@@ -7,6 +7,7 @@ back, until the second one, which is another worker as far as LightRAG can see, 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import subprocess
@@ -157,3 +158,35 @@ def test_who_asks_after_the_lease_is_free_does_it_itself(
     second.let_it_ask()
     assert second.status() == "processed"
     assert readers(tmp_path) == {"doc1": [os.getpid()], "doc2": [second.pid]}
+
+
+def test_who_stands_in_line_is_served_while_the_holder_has_a_stream_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LIGHTRAG_LEASE_TERM", "1.5")
+    first, second = request.getfixturevalue("first"), request.getfixturevalue("second")
+    numbers, left, has_come = itertools.count(10), 40, False
+
+    async def is_waited_for() -> bool:
+        return any(lease.waiting for lease in await first.leases().list())
+
+    async def stream(begins: float) -> None:
+        nonlocal left, has_come
+        await asyncio.sleep(begins)  # so that there is never a moment in which none is at work
+        while left > 0:
+            has_come = has_come or await is_waited_for()
+            left -= has_come
+            number = next(numbers)
+            await first.documents().insert(f"Here Ada{number} met Bob in Room{number}.", document_id=str(number))
+
+    async def streams() -> Any:
+        running = [asyncio.create_task(stream(0.13 * n)) for n in range(4)]
+        await asyncio.sleep(1.0)
+        second.start()
+        second.let_it_ask()
+        await asyncio.gather(*running)
+        return await (await first.rag().get()).doc_status.get_by_id("b")
+
+    assert first.worker_loop().run(streams(), 120)["status"] == "processed"
+    assert second.status() == "processed"
+    assert readers(tmp_path)["doc2"] == [os.getpid()]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from lightrag.base import DocStatus
+from lightrag.exceptions import PipelineReservationConflictError
 from lightrag.utils_pipeline import compute_text_content_hash
 
 from wiring.lightrag.acceptance import store_document
@@ -64,3 +65,33 @@ def test_a_document_that_was_there_is_unchanged_and_one_that_failed_is_taken_up_
     rag.rows["a"]["status"] = DocStatus.FAILED
     assert asyncio.run(store_document(rag, "a", "text", None)) == ("processed", None)
     assert rag.rows["a"]["status"] == DocStatus.PENDING
+
+
+def test_a_cancellation_that_is_lost_while_a_document_is_deleted_ends_the_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def is_open(_: Any) -> None:
+        pass
+
+    class Deleting(FakeRag):
+        has_lost = False
+
+        async def apipeline_enqueue_documents(self, *_: Any, **__: Any) -> None:
+            try:
+                await asyncio.sleep(0.2)
+            except asyncio.CancelledError:
+                if self.has_lost:
+                    raise
+                self.has_lost = True
+            raise PipelineReservationConflictError("deleting")
+
+    async def run() -> None:
+        rag: Any = Deleting(DocStatus.PENDING)
+        task = asyncio.create_task(store_document(rag, "a", "text", None))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        assert task.cancelled()
+
+    monkeypatch.setattr("wiring.lightrag.acceptance.check_open", is_open)
+    asyncio.run(run())

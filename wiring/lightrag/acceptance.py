@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import shlex
 import uuid
 from typing import TYPE_CHECKING, Literal
 
+from wiring.lightrag.cancelling import pause
 from wiring.lightrag.errors import DocumentConflictError, DocumentFailedError
 from wiring.lightrag.fence import check_open
 
@@ -37,7 +37,7 @@ async def store_document(
                 break
             except PipelineReservationConflictError:  # a document is being deleted
                 await check_open(rag)
-                await asyncio.sleep(POLL_INTERVAL)
+                await pause(POLL_INTERVAL)
         row = await rag.doc_status.get_by_id(key)
         found = await _take_refusal(rag, track_id)
         if row is None and found is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, get_args
 
 from app_container.errors import AppContainerError, describe
 from wiring.lightrag.acceptance import set_aside, store_document
+from wiring.lightrag.cancelling import pause
 from wiring.lightrag.document_checks import (
     check_document,
     check_document_id,
@@ -272,7 +273,7 @@ async def _delete(rag: Pipeline, document_id: str, *, again: bool) -> tuple[Dele
             again = True
         else:
             await check_open(rag)
-            await asyncio.sleep(POLL_INTERVAL)  # somebody works without a lease, with LightRAG itself
+            await pause(POLL_INTERVAL)  # somebody works without a lease, with LightRAG itself
 
 
 def _where_cut(error: BaseException) -> str:

@@ -8,9 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from wiring.lightrag.cancelling import end, was_cancelled
 from wiring.lightrag.errors import DocumentNotFoundError, LeaseLostError
 from wiring.lightrag.fence import check_open
-from wiring.lightrag.leases.keeping import end, given_back, was_cancelled, work_under
+from wiring.lightrag.leases.keeping import given_back, work_under
 from wiring.lightrag.leases.lease import Lease
 from wiring.lightrag.leases.line import LONGEST_PAUSE, Line
 from wiring.lightrag.leases.store import LeaseStore, Waiting

@@ -28,10 +28,10 @@ from lightrag.utils_pipeline import resolve_doc_file_path
 
 from app_container.errors import describe
 from app_container.transient import passing_cause
+from wiring.lightrag.cancelling import ending_for_certain
 from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
 from wiring.lightrag.interruptions import count_interruptions, suspects
 from wiring.lightrag.leases.guarded_storages import guard_storages
-from wiring.lightrag.leases.keeping import was_cancelled
 from wiring.lightrag.leases.lease import Lease, held_lease
 from wiring.lightrag.leases.store import LeaseStore
 
@@ -70,13 +70,29 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
         (await get_pipeline_ingress(self.workspace)).request_auto_rescan()
 
     def _feeder_should_yield(self, ctx: Any, ingress: Any, *, check_auto: bool) -> bool:
-        """Called again and again by the task that takes up documents which come during a run; True ends it.
+        """Called again and again by the task that adds documents of this worker to those at work; True ends it.
 
-        LightRAG ends it by cancelling it once, and waits for it without a bound. ``asyncio.wait_for`` loses a
-        cancellation that comes when what it waits for is just done (Python 3.11, cpython issue 86296), and the client
-        of Redis sends each command in one. Then the run never ended, and its process kept the lease.
+        Documents that were accepted elsewhere are only looked for when all that are at work are done. So no more are
+        added when somebody asked for that: a stream of this worker's own would keep them waiting.
         """
-        return was_cancelled() or bool(super()._feeder_should_yield(ctx, ingress, check_auto=check_auto))
+        if super()._feeder_should_yield(ctx, ingress, check_auto=check_auto):
+            return True
+        return check_auto and bool(ingress.counts().get("auto_rescan_pending"))
+
+    # LightRAG cancels these tasks once at the end of a run, and waits for them without a bound. One that did not end
+    # would keep the run going, and the lease with it.
+
+    async def _pipeline_feeder(self, *args: Any) -> None:
+        await ending_for_certain(super()._pipeline_feeder(*args))
+
+    async def _parse_worker(self, *args: Any) -> None:
+        await ending_for_certain(super()._parse_worker(*args))
+
+    async def _analyze_worker(self, *args: Any) -> None:
+        await ending_for_certain(super()._analyze_worker(*args))
+
+    async def _process_worker(self, *args: Any) -> None:
+        await ending_for_certain(super()._process_worker(*args))
 
     async def _validate_and_fix_document_consistency(
         self, to_process_docs: dict[str, Any], pipeline_status: Any, pipeline_status_lock: Any

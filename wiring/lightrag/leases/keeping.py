@@ -10,14 +10,13 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from app_container.errors import describe
+from wiring.lightrag.cancelling import end
 from wiring.lightrag.errors import LeaseLostError
 from wiring.lightrag.leases.lease import Lease, under
 from wiring.lightrag.leases.line import Line
 from wiring.lightrag.leases.store import LeaseStore, Refused, Waiting
 
 T = TypeVar("T")
-
-CANCEL_INTERVAL = 1.0
 
 _log = logging.getLogger("wiring.lightrag")
 
@@ -71,19 +70,6 @@ async def _renew(
             if time.monotonic() >= lease.ends:
                 lease.is_lost = True
                 await end(task)
-
-
-async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel the task until it has ended: a cancellation is lost in LightRAG when it comes while a model answers."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait([task], timeout=CANCEL_INTERVAL)
-
-
-def was_cancelled() -> bool:
-    """Whether the running task was cancelled, also if something that it awaited has lost that."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 @asynccontextmanager
