@@ -20,6 +20,8 @@ from wiring.lightrag.file_home import FilesElsewhereError
 from wiring.lightrag.leases.holders import new_holder
 from wiring.lightrag.leases.keeping import work_under
 from wiring.lightrag.leases.lease import Lease
+from wiring.lightrag.leases.line import Line
+from wiring.lightrag.leases.store import LeaseStore, Refused
 
 
 def take(container: Container, workspace: str) -> Lease:
@@ -55,6 +57,36 @@ def test_they_are_shown_and_can_be_released(container: Container, neo4j_server: 
         container.worker_loop().run(work_under(container.leases(), lease, work), 30)
     container.shutdown_resources()
     neo4j_server.until_no_connection_is_left()
+
+
+def test_who_leaves_the_line_late_keeps_what_it_has_taken_since(
+    container: Container, workspace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave, may_leave, has_left = LeaseStore.leave, asyncio.Event(), asyncio.Event()
+
+    async def leave_late(*args: Any) -> None:
+        await may_leave.wait()
+        await leave(*args)
+        has_left.set()
+
+    async def run() -> None:
+        leases: LeaseStore = container.leases()
+        line = Line(leases, workspace)
+        other = await leases.take(workspace, new_holder())
+        assert isinstance(other, Lease)
+        assert isinstance(await line.ask(alone=False), Refused)
+        await line.leave()
+        await leases.give_back(other)
+        lease = await line.ask(alone=False)
+        assert isinstance(lease, Lease)
+        may_leave.set()
+        await has_left.wait()
+        assert (await leases.renew(lease)).waiting == 0
+        await leases.give_back(lease)
+
+    monkeypatch.setattr(LeaseStore, "leave", leave_late)
+    monkeypatch.setattr("wiring.lightrag.leases.line.LEAVE_TIMEOUT", 0.1)
+    container.worker_loop().run(run(), 30)
 
 
 def test_a_document_is_counted_and_the_lease_given_back(container: Container, workspace: str) -> None:

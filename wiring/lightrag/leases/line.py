@@ -54,13 +54,15 @@ class Line:
 
     async def leave(self) -> None:
         """Wait no longer; at most ``LEAVE_TIMEOUT``, for who does not ask again is forgotten anyhow."""
-        was_in_it = self.is_in_it
+        was_in_it, left = self.is_in_it, self._holder
         self._forget()
         if not was_in_it:
             return
+        # It may come late, and gives back what that holder has: not what this process has taken again by then.
+        self._holder = new_holder()
         try:
             async with asyncio.timeout(LEAVE_TIMEOUT):
-                await asyncio.shield(asyncio.ensure_future(self._store.leave(self._workspace, self._holder)))
+                await asyncio.shield(asyncio.ensure_future(self._store.leave(self._workspace, left)))
         except Exception as error:  # noqa: BLE001 - there may be a better reason for leaving, which is told then
             _log.debug("still in line for the lease of workspace %r: %s", self._workspace, describe(error))
 

@@ -46,7 +46,7 @@ SET me.alone = $alone, me.until = now + $kept
 WITH lease, now
 OPTIONAL MATCH (gone:LightRAGWaiter {workspace: $workspace}) WHERE gone.until <= now
 DETACH DELETE gone
-RETURN lease.holder AS holder, lease.machine AS machine, lease.pid AS pid, lease.interrupted AS interrupted
+RETURN DISTINCT lease.holder AS holder, lease.machine AS machine, lease.pid AS pid, lease.interrupted AS interrupted
 """
 )
 
