@@ -12,7 +12,7 @@ from __future__ import annotations
 from lightrag.base import DocStatus
 from lightrag.kg import redis_impl
 
-REBUILD_TIMEOUT = 600.0
+REBUILD_TIMEOUT = 120.0
 """Seconds one process may take to make the index; the others wait for it."""
 
 
