@@ -155,12 +155,13 @@ def test_an_entity_that_cannot_be_merged_keeps_no_other_back(
 
 
 def test_a_commit_that_waits_for_ever_ends_it_with_one_line_and_leaves_the_containers_driver(
-    neo4j_server: Server, workspace: str, outside: str, impatient: Container
+    neo4j_server: Server, workspace: str, outside: str, impatient: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain(neo4j_server, workspace, outside)
     impatient.sync_driver().verify_connectivity()
     # The commit of the merge of E3 waits for this one, which hangs on a neighbour.
     held = f"MATCH (:`{workspace}` {{entity_id: 'E4', created_at: 3}})-[r]->() SET r.held = true"
+    monkeypatch.setattr("wiring.lightrag.repair.COMMIT_TIMEOUT", 1.0)
     line = refusal(neo4j_server, held, impatient)
     assert line.startswith(f"the repair of workspace '{workspace}' stopped: ")
     assert line.endswith("; what was merged stays merged, run it again")

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 TIMEOUT = 300.0
 """Seconds for one entity, waiting for locks included; then the server stops it."""
 
+COMMIT_TIMEOUT = 300.0
+"""Seconds more; then the driver is closed, for a commit waits for locks, and no timeout of the server ends that."""
+
 _ROUNDS = 5
 
 
@@ -135,7 +138,7 @@ def _merge_all(
 
     for name in _duplicates(session, label):
         try:
-            with _end_after(2 * TIMEOUT, driver):
+            with _end_after(TIMEOUT + COMMIT_TIMEOUT, driver):
                 merged = _merge_one(session, label, name, rules, counted, dry_run=dry_run)
         except Neo4jError as error:
             failed[str(name)] = error
@@ -177,12 +180,24 @@ def _duplicates(session: Session, label: str) -> Iterator[Any]:
 
 @contextmanager
 def _end_after(seconds: float, driver: Driver) -> Iterator[None]:
-    """Close the driver if it takes longer: a commit waits for locks, and no timeout of the server ends that."""
-    watchdog = threading.Timer(seconds, driver.close)
+    """Close the driver if it takes longer; whatever the driver then says where it was waiting, it is one error."""
+    from neo4j.exceptions import DriverError
+
+    is_over = threading.Event()
+
+    def end() -> None:
+        is_over.set()
+        driver.close()
+
+    watchdog = threading.Timer(seconds, end)
     watchdog.daemon = True
     watchdog.start()
     try:
         yield
+    except Exception as error:
+        if is_over.is_set():
+            raise DriverError(f"an entity was not merged within {seconds:g} s") from error
+        raise
     finally:
         watchdog.cancel()
 
