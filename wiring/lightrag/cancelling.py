@@ -38,9 +38,18 @@ async def pause(seconds: float) -> None:
     Raises:
         asyncio.CancelledError: it was, also if something that it awaited before has lost that.
     """
+    end_if_cancelled()
+    await asyncio.sleep(seconds)
+
+
+def end_if_cancelled() -> None:
+    """Let a loop end whose task was cancelled.
+
+    Raises:
+        asyncio.CancelledError: it was, also if something that it awaited before has lost that.
+    """
     if was_cancelled():
         raise asyncio.CancelledError
-    await asyncio.sleep(seconds)
 
 
 def was_cancelled() -> bool:

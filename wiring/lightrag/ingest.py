@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from wiring.lightrag.cancelling import end, was_cancelled
+from wiring.lightrag.cancelling import end, end_if_cancelled
 from wiring.lightrag.errors import DocumentNotFoundError, LeaseLostError
 from wiring.lightrag.fence import check_open
 from wiring.lightrag.leases.keeping import given_back, work_under
@@ -88,8 +88,7 @@ class Ingest:
                     await report(await self._progress(row))
                     report_again = time.monotonic() + PROGRESS_INTERVAL
                 await self._work_or_wait()
-                if was_cancelled():  # which the client of Redis may have lost
-                    raise asyncio.CancelledError
+                end_if_cancelled()
         except asyncio.CancelledError:
             if len(self._waiting) == 1:
                 await self.stop()
