@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from app_container.errors import WorkerLoopError
 from app_container.execution import mark_lasting
+from app_container.worker_call import Call, NothingComesError
 
 T = TypeVar("T")
 _log = logging.getLogger("app_container")
@@ -25,7 +26,7 @@ START_TIMEOUT = 10.0
 
 
 class WorkerLoop:
-    """Starts its thread and loop at once; ``run`` may be called from any other thread.
+    """Starts its thread and loop at once; ``run`` may be called from any other thread, ``run_async`` awaited anywhere.
 
     It must be made after a fork, in the process that uses it: threads do not survive a fork. As a provider of the
     container it is made on first use.
@@ -39,7 +40,7 @@ class WorkerLoop:
         self._shutdown_timeout = shutdown_timeout
         self._ending = threading.Event()
         self._close_once = threading.Lock()
-        self._calls: set[_Call[Any]] = set()
+        self._calls: set[Call[Any]] = set()
         self._loop = asyncio.new_event_loop()
         mark_lasting(self._loop)
         started = threading.Event()
@@ -71,42 +72,80 @@ class WorkerLoop:
                 coroutine was cancelled from within.
             TypeError: it is no coroutine.
         """
-        if not asyncio.iscoroutine(coroutine):
-            raise TypeError(f"worker_loop.run() takes a coroutine, found {coroutine!r}; a function must be called")
-        if threading.current_thread() is self._thread:
+        _check(coroutine)
+        if self._is_here():
             coroutine.close()
             raise WorkerLoopError("worker_loop.run() was called on the worker loop itself; await the coroutine instead")
-        call = _Call(self._loop, coroutine, timeout)
-        self._calls.add(call)
-        call.future.add_done_callback(lambda _: self._calls.discard(call))
+        call = self._call(coroutine, timeout)
         try:
-            if self._ending.is_set() or not call.submit():
-                call.drop()
-                raise WorkerLoopError("the worker loop is closed; ask container.worker_loop() for the current one")
-            return self._outcome(call, timeout)
+            self._submit(call)
+            if timeout is not None:
+                concurrent.futures.wait([call.future], timeout + self._shutdown_timeout)
+                if not call.future.done():
+                    call.cancel()
+                    call.drop()
+                    raise TimeoutError(f"{call.missed}, nor did its clean-up; it was abandoned")
+            return self._outcome(call)
         except BaseException:
             if not call.future.done():
-                self._interrupt(call)
+                if call.cancel():
+                    concurrent.futures.wait([call.future], self._shutdown_timeout)
+                self._abandon(call)
             raise
 
-    def _outcome(self, call: _Call[T], timeout: float | None) -> T:
-        if timeout is not None:
-            concurrent.futures.wait([call.future], timeout + self._shutdown_timeout)
+    async def run_async(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The same for code on an event loop, which goes on meanwhile; on the worker loop itself, it is just awaited.
+
+        If the caller is cancelled, the coroutine is, too, and its clean-up awaited, for at most ``shutdown_timeout``
+        seconds.
+
+        Args:
+            coroutine: what to run.
+
+        Raises:
+            WorkerLoopError: the loop is closed, or the coroutine was cancelled from within.
+            TypeError: it is no coroutine.
+        """
+        _check(coroutine)
+        if self._is_here():
+            return await coroutine
+        call = self._call(coroutine, None)
+        ended = call.ended_here()
+        try:
+            self._submit(call)
+            await ended.wait()
+            return self._outcome(call)
+        except BaseException:
             if not call.future.done():
-                call.cancel()
-                call.drop()
-                raise TimeoutError(f"{call.missed}, nor did its clean-up; it was abandoned")
+                if call.cancel():
+                    await _wait_through_cancellations(ended, self._shutdown_timeout)
+                self._abandon(call)
+            raise
+
+    def _is_here(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def _call(self, coroutine: Coroutine[Any, Any, T], timeout: float | None) -> Call[T]:
+        call = Call(self._loop, coroutine, timeout)
+        self._calls.add(call)
+        call.future.add_done_callback(lambda _: self._calls.discard(call))
+        return call
+
+    def _submit(self, call: Call[Any]) -> None:
+        if self._ending.is_set() or not call.submit():
+            call.drop()
+            raise WorkerLoopError("the worker loop is closed; ask container.worker_loop() for the current one")
+
+    def _outcome(self, call: Call[T]) -> T:
         try:
             return call.future.result()
-        except _NothingComesError:
+        except NothingComesError:
             call.drop()
             if self._ending.is_set():
                 raise WorkerLoopError("the worker loop was closed while the coroutine ran") from None
             raise WorkerLoopError(f"{call.name} was cancelled by something it awaited") from None
 
-    def _interrupt(self, call: _Call[Any]) -> None:
-        if call.cancel():
-            concurrent.futures.wait([call.future], self._shutdown_timeout)
+    def _abandon(self, call: Call[Any]) -> None:
         if not call.future.done():
             _log.warning(
                 "%s did not clean up within %g s after an interruption and was abandoned",
@@ -123,7 +162,7 @@ class WorkerLoop:
                 return
             with suppress(RuntimeError):  # it ended just now
                 self._loop.call_soon_threadsafe(self._loop.stop)
-        if threading.current_thread() is self._thread:
+        if self._is_here():
             return
         self._thread.join(self._shutdown_timeout)
         if self._thread.is_alive():
@@ -133,7 +172,7 @@ class WorkerLoop:
     def _give_up(self) -> None:
         """Tell those who still wait that nothing will come."""
         for call in list(self._calls):
-            call.fail(_NothingComesError())
+            call.fail(NothingComesError())
 
     def _main(self) -> None:
         try:
@@ -149,91 +188,14 @@ class WorkerLoop:
             self._give_up()  # what was asked for so late that the loop did not get to it
 
 
-class _Call(Generic[T]):
-    """A coroutine on its way through the loop; ``future`` tells its caller of the end."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], timeout: float | None
-    ) -> None:
-        self.future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self._loop = loop
-        self._coroutine = coroutine
-        self._timeout = timeout
-        self._context = contextvars.copy_context()
-        self._task: asyncio.Task[T | _Raised] | None = None
-
-    @property
-    def name(self) -> str:
-        return getattr(self._coroutine, "__qualname__", "the coroutine")
-
-    @property
-    def missed(self) -> str:
-        return f"{self.name} did not end within {self._timeout:g} s"
-
-    def submit(self) -> bool:
-        """Hand the coroutine to the loop, from any thread; False if the loop is closed."""
-        return self._on_the_loop(self._start)
-
-    def cancel(self) -> bool:
-        """Cancel the coroutine, from any thread; one that did not start never will. False if the loop is closed."""
-        return self._on_the_loop(self._cancel)
-
-    def drop(self) -> None:
-        """Tell that nothing will come, and never start the coroutine."""
-        self.fail(_NothingComesError())
-        if self._task is None:
-            self._coroutine.close()
-
-    def fail(self, error: BaseException) -> None:
-        """Raise ``error`` where the caller waits, if nothing ended its waiting before."""
-        with suppress(concurrent.futures.InvalidStateError):
-            self.future.set_exception(error)
-
-    def _on_the_loop(self, step: Callable[[], None]) -> bool:
-        try:
-            self._loop.call_soon_threadsafe(step)
-        except RuntimeError:
-            return False
-        return True
-
-    def _start(self) -> None:
-        if not self.future.done():
-            self._task = self._loop.create_task(self._run(), context=self._context)
-            self._task.add_done_callback(self._end)
-
-    def _cancel(self) -> None:
-        if self._task is None:
-            self.drop()
-        else:
-            self._task.cancel()
-
-    async def _run(self) -> T | _Raised:
-        try:
-            async with asyncio.timeout(self._timeout) as bound:
-                return await self._coroutine
-        except TimeoutError:
-            if bound.expired():
-                raise TimeoutError(f"{self.missed} and was cancelled") from None
-            raise
-        except (SystemExit, KeyboardInterrupt) as error:
-            return _Raised(error)  # raised in a task, they would end the loop; they are meant for the caller
-
-    def _end(self, task: asyncio.Task[T | _Raised]) -> None:
-        self._coroutine.close()  # if it was cancelled before its first step
-        if task.cancelled():
-            self.fail(_NothingComesError())
-        elif error := task.exception():
-            self.fail(error)
-        elif isinstance(result := task.result(), _Raised):
-            self.fail(result.error)
-        else:
-            with suppress(concurrent.futures.InvalidStateError):
-                self.future.set_result(result)
+def _check(coroutine: object) -> None:
+    if not asyncio.iscoroutine(coroutine):
+        raise TypeError(f"the worker loop takes a coroutine, found {coroutine!r}; a function must be called")
 
 
-class _Raised(NamedTuple):
-    error: BaseException
-
-
-class _NothingComesError(Exception):
-    pass
+async def _wait_through_cancellations(ended: asyncio.Event, seconds: float) -> None:
+    """Wait for an end at the most so many seconds; anyio cancels whoever waits at each turn of the loop."""
+    deadline = time.monotonic() + seconds
+    while not ended.is_set() and (left := deadline - time.monotonic()) > 0:
+        with suppress(asyncio.CancelledError, TimeoutError):
+            await asyncio.wait_for(ended.wait(), left)
