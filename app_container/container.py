@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -66,6 +67,7 @@ class Container(containers.DeclarativeContainer):
 
 
 _latest: Container | None = None
+_making = threading.Lock()
 
 
 def create_container(
@@ -95,3 +97,13 @@ def create_container(
 def latest_container() -> Container | None:
     """The container made last in this process: the one that storages are wired to when LightRAG imports them."""
     return _latest
+
+
+def current_container() -> Container:
+    """The container made last in this process, or else one that is made now; for code that nobody hands one.
+
+    Raises:
+        ConfigurationError: it has to be made, and cannot.
+    """
+    with _making:
+        return _latest or create_container()

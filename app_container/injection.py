@@ -1,13 +1,14 @@
-"""Finds functions that ask for injection but were never wired.
+"""Functions that ask for injection: which they are, whether they are wired, and what their callers see of it.
 
-dependency-injector does not tell: such a function silently receives the marker ``Provide[...]`` in place of what it
-asked for, and fails somewhere else.
+dependency-injector does not tell when one was never wired: such a function silently receives the marker
+``Provide[...]`` in place of what it asked for, and fails somewhere else.
 """
 
 from __future__ import annotations
 
 import inspect
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from itertools import chain
@@ -20,6 +21,9 @@ from app_container.errors import NotWiredError
 
 if TYPE_CHECKING:
     from app_container.container import Container
+
+
+_wiring = threading.Lock()
 
 
 def check_wired(container: Container, also: Iterable[Callable[..., Any]] = ()) -> None:
@@ -43,6 +47,31 @@ def check_wired(container: Container, also: Iterable[Callable[..., Any]] = ()) -
             missing.setdefault(function.__module__, function.__qualname__)
     if missing:
         raise NotWiredError(missing)
+
+
+def ensure_wired(container: Container, function: Callable[..., Any]) -> None:
+    """Wire the module of ``function``, if it is not yet; for one that is about to run, when all of it is defined.
+
+    Args:
+        container: what it should receive.
+        function: any function of the module; one that was loaded without a module is wired, too.
+    """
+    if _is_wired(container, name := function.__module__):
+        return
+    with _wiring:  # wiring goes through all functions of the module, and adds to a list
+        if not _is_wired(container, name):
+            # Only the name counts: dependency-injector notes a function's module when it decorates it.
+            container.wire(modules=[sys.modules.get(name) or ModuleType(name)])
+
+
+def signature_without_injected(function: Callable[..., Any]) -> inspect.Signature:
+    """What ``function`` takes from its callers; annotations are types, where their names are known."""
+    hidden = injected(function)
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except (NameError, SyntaxError, TypeError, AttributeError):  # names that only type checkers import
+        signature = inspect.signature(function)
+    return signature.replace(parameters=[each for name, each in signature.parameters.items() if name not in hidden])
 
 
 def injected(function: Callable[..., Any]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from app_container.errors import DeliveryLimitError, describe
 from wiring.celery import async_task, setup
 from wiring.celery.documents import DocumentTask, ProgressReport
 from wiring.celery.options import make_app
-from wiring.lightrag.documents import Answer, Deleted, Documents, Inserted, QueryMode
+from wiring.lightrag.documents import Documents
+from wiring.lightrag.results import Answer, Deleted, Inserted, QueryMode
 
 try:
     container = create_container()

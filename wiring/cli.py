@@ -22,8 +22,8 @@ from wiring.cli_leases import leases
 from wiring.cli_output import ConfigOption, JsonOption, WorkspaceOption, err, out, print_error, print_json, show
 from wiring.corpus import read_files
 from wiring.lightrag.document_checks import check_document_id, check_question
-from wiring.lightrag.documents import QueryMode
 from wiring.lightrag.errors import InvalidDocumentError
+from wiring.lightrag.results import QueryMode
 from wiring.lightrag.workspaces import check_workspace
 from wiring.progress import download_progress, insert_with_progress
 from wiring.runner import choose_runner

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from celery import Celery
     from celery.result import AsyncResult
 
-    from wiring.lightrag.documents import Answer, Deleted, Inserted, QueryMode
+    from wiring.lightrag.results import Answer, Deleted, Inserted, QueryMode
 
 T = TypeVar("T")
 

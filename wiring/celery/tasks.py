@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
-import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -12,7 +10,7 @@ from celery import Celery, Task, current_task
 from celery.app.task import Context
 
 from app_container import AppContainerError, Container
-from app_container.injection import injected
+from app_container.injection import ensure_wired, signature_without_injected
 from wiring.celery.task_ids import running_request
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -39,7 +37,7 @@ def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             container = container_of(app)
-            _ensure_wired(container, function.__module__)
+            ensure_wired(container, function)
             if is_bound:
                 args = (_with_its_request(args[0]), *args[1:])
             token = running_request.set(current_task.request if current_task else None)
@@ -49,11 +47,10 @@ def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..
                 running_request.reset(token)
 
         # The task's own signature: without what is injected, and without the way back to the function.
-        hidden = injected(function)
-        signature = inspect.signature(function)
-        kept = [parameter for name, parameter in signature.parameters.items() if name not in hidden]
-        run.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-        run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name not in hidden}
+        signature = signature_without_injected(function)
+        taken = {*signature.parameters, "return"}
+        run.__signature__ = signature  # type: ignore[attr-defined]
+        run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name in taken}
         del run.__wrapped__
         task: Task[..., Any] = app.task(**options)(run)
         return task
@@ -86,10 +83,3 @@ def _with_its_request(task: Task[..., Any]) -> Task[..., Any]:
     bound: Task[..., Any] = object.__new__(type(task))
     bound.__dict__.update(task.__dict__, request_stack=_OneRequest(task.request))
     return bound
-
-
-def _ensure_wired(container: Container, module: str) -> None:
-    """Wire a task's module when the task first runs: only then is everything in it defined."""
-    wired: Any = container.wired_to_modules  # a list of modules, whatever its stub says
-    if sys.modules[module] not in wired:
-        container.wire(modules=[module])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
 import traceback
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Literal, TypedDict, get_args
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args
 
 from app_container.errors import AppContainerError, describe
 from wiring.lightrag.acceptance import set_aside, store_document
@@ -31,6 +32,7 @@ from wiring.lightrag.errors import (
 from wiring.lightrag.fence import check_open, open_for_deletion
 from wiring.lightrag.gate import passing_errors
 from wiring.lightrag.ingest import POLL_INTERVAL, Report
+from wiring.lightrag.results import Answer, Deleted, Inserted, QueryMode
 
 if TYPE_CHECKING:
     from lightrag.base import DeletionResult
@@ -41,42 +43,25 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-QueryMode = Literal["mix", "hybrid", "local", "global", "naive", "bypass"]
+P = ParamSpec("P")
+T = TypeVar("T")
+Method = Callable[Concatenate["Documents", P], Coroutine[Any, Any, T]]
 
 
-class Inserted(TypedDict):
-    """What became of a document: processed now, there already, or the same text as ``duplicate_of``."""
+def _on_the_worker_loop(method: Method[P, T]) -> Method[P, T]:
+    """Let it run there, where LightRAG is, and be awaited on any loop."""
 
-    document_id: str
-    workspace: str
-    status: Literal["processed", "unchanged", "duplicate"]
-    duplicate_of: str | None
-    chunks: int
-    seconds: float
+    @functools.wraps(method)
+    async def hop(self: Documents, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._workspaces.worker_loop.run_async(method(self, *args, **kwargs))
 
-
-class Deleted(TypedDict):
-    """A document that is gone."""
-
-    document_id: str
-    workspace: str
-    status: Literal["deleted"]
-
-
-class Answer(TypedDict):
-    """The answer to a query, and how much of the graph it rests on."""
-
-    answer: str
-    mode: str
-    workspace: str
-    entities: int
-    relationships: int
-    chunks: int
-    references: list[str]
+    return hop
 
 
 class Documents:
-    """Documents of the workspaces of one process. Await its methods on the worker loop.
+    """Documents of the workspaces of one process. Its methods can be awaited on any event loop.
+
+    They run on the worker loop, where LightRAG is, one for the process.
 
     Args:
         settings: bounds for one document, and the default workspace.
@@ -87,6 +72,7 @@ class Documents:
         self._settings = settings
         self._workspaces = workspaces
 
+    @_on_the_worker_loop
     async def insert(
         self,
         text: str,
@@ -105,7 +91,7 @@ class Documents:
             document_id: what it is called from now on; None for an id made of ``file_path``, else of ``text``.
             file_path: where it came from; shown in citations, and must be another one for another document.
             workspace: where it belongs; None for the configured workspace.
-            report: told of its progress now and then, until it is there.
+            report: told of its progress now and then, until it is there; awaited on the worker loop.
 
         Raises:
             InvalidDocumentError: the document cannot be one; nothing was stored.
@@ -140,6 +126,7 @@ class Documents:
             seconds=round(time.monotonic() - started, 3),
         )
 
+    @_on_the_worker_loop
     async def set_aside(
         self,
         text: str,
@@ -173,6 +160,7 @@ class Documents:
             level, "document %r, workspace %r: %s, %.2f s, %d connections in use", key, workspace, what, seconds, in_use
         )
 
+    @_on_the_worker_loop
     async def query(self, text: str, *, mode: QueryMode = "mix", workspace: str | None = None) -> Answer:
         """Answer a question from the graph.
 
@@ -220,6 +208,7 @@ class Documents:
             references=[str(reference.get("file_path")) for reference in data.get("references") or ()],
         )
 
+    @_on_the_worker_loop
     async def delete(self, document_id: str, *, workspace: str | None = None, again: bool = False) -> Deleted:
         """Remove a document, with what only it contributed to the graph.
 

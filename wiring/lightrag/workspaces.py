@@ -37,7 +37,7 @@ class Workspaces:
     """Builds a LightRAG for a workspace when it is first asked for, and keeps it.
 
     A LightRAG object belongs to the event loop it was initialized on: its locks and queues do, whatever its storages
-    can do. So all of them live on the worker loop, and ``get`` is awaited there.
+    can do. So all of them live on ``worker_loop``, and ``get`` is awaited there.
 
     Args:
         settings: how to build them.
@@ -47,7 +47,7 @@ class Workspaces:
 
     def __init__(self, settings: LightRAGSettings, worker_loop: WorkerLoop, leases: LeaseStore) -> None:
         self._settings = settings
-        self._worker_loop = worker_loop
+        self.worker_loop = worker_loop
         self._leases = leases
         self._built: dict[str, Pipeline] = {}
         self._ingests: dict[str, Ingest] = {}
@@ -113,7 +113,7 @@ class Workspaces:
         """Finalize all of them, which flushes what file-based storages still hold. Bounded."""
         if self._built:
             try:
-                self._worker_loop.run(self._finalize(), CLOSE_TIMEOUT)
+                self.worker_loop.run(self._finalize(), CLOSE_TIMEOUT)
             except WorkerLoopError:
                 self._built.clear()  # the loop was closed first, and they with it
             except TimeoutError:
