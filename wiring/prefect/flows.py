@@ -1,0 +1,121 @@
+"""The flow ``ingest``: files or texts become a graph, and a report says what became of them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dependency_injector.wiring import Provide, inject
+from neo4j import AsyncDriver
+from prefect import flow
+
+from app_container import AppContainerError, Container
+from app_container.container import current_container
+from app_container.errors import Problem, describe
+from app_container.settings import Settings
+from wiring.corpus import UsageError, read_files
+from wiring.lightrag.document_checks import make_document_id
+from wiring.lightrag.graph_size import GraphSize, graph_size
+from wiring.lightrag.workspaces import check_workspace
+from wiring.prefect.documents import insert_document
+from wiring.prefect.report import IngestReport, publish
+from wiring.prefect.tasks import RELIABLE, async_task
+from wiring.runner import Document
+
+AT_ONCE = 16
+"""Documents of a run that are handed to LightRAG at once; it works on ``max_parallel_insert`` of them."""
+
+
+class IngestFailedError(AppContainerError):
+    """Documents of an ingest are not in the graph; the others are."""
+
+
+@async_task(name="count_graph", task_run_name="{workspace}", **RELIABLE)
+@inject
+async def count_graph(
+    workspace: str,
+    driver: AsyncDriver = Provide[Container.async_driver],
+    settings: Settings = Provide[Container.settings],
+) -> GraphSize:
+    """How large the graph of a workspace is."""
+    return await graph_size(driver, settings.neo4j.database, workspace)
+
+
+@flow(name="ingest")
+async def ingest(
+    paths: list[str] | None = None, texts: list[str] | None = None, workspace: str | None = None
+) -> IngestReport:
+    """Put files and texts into the graph. What is there already is left alone, so it can be run again.
+
+    A report is published as the artifact "ingest". A document that fails does not stop the others.
+
+    Args:
+        paths: text files, or folders of .md, .rst and .txt files, where the flow runs.
+        texts: documents themselves.
+        workspace: where they belong; None for the configured workspace.
+
+    Raises:
+        UsageError: there is nothing to ingest, or a path cannot be read; nothing was stored.
+        IngestFailedError: documents failed; the report, which is published before, names all of them.
+    """
+    limit = current_container().settings().lightrag.max_document_bytes
+    documents, unusable = read_files([Path(path) for path in paths], None, limit) if paths else ([], [])
+    documents += [Document(text, "") for text in texts or ()]
+    if not documents and not unusable:
+        raise UsageError(Problem("flow ingest", "paths, texts", (), "both are empty", "name files, or give texts"))
+    return await insert_all(documents, workspace, dict(unusable))
+
+
+async def insert_all(
+    documents: Sequence[Document], workspace: str | None = None, unusable: dict[str, str] | None = None
+) -> IngestReport:
+    """Insert documents, each by a task, and publish a report; for a flow of your own, which awaits it.
+
+    Args:
+        documents: what to insert.
+        workspace: where they belong; None for the configured workspace.
+        unusable: the documents that are not among them because they cannot be one, each with the reason.
+
+    Raises:
+        IngestFailedError: as for ``ingest``.
+    """
+    name = workspace or current_container().settings().lightrag.workspace
+    check_workspace(name)
+    started = time.monotonic()
+    at_once = asyncio.Semaphore(AT_ONCE)
+    statuses: list[str] = []
+    failures = dict(unusable or {})
+
+    async def insert(document: Document) -> None:
+        path, key = document.file_path, document.document_id
+        options: dict[str, Any] = {"document_id": key, "file_path": path, "workspace": name}
+        async with at_once:
+            try:
+                statuses.append((await insert_document(document.text, **options))["status"])
+            except Exception as error:  # noqa: BLE001 - one document's failure must not stop the others
+                failures[path or key or make_document_id(document.text, None)] = describe(error)
+
+    async with asyncio.TaskGroup() as group:
+        for document in documents:
+            group.create_task(insert(document))
+    size = await count_graph(name)
+    report = IngestReport(
+        workspace=name,
+        documents=len(documents) + len(unusable or {}),
+        inserted=statuses.count("processed"),
+        there_already=len(statuses) - statuses.count("processed"),
+        failures=failures,
+        entities=size.entities,
+        relations=size.relations,
+        seconds=round(time.monotonic() - started, 3),
+    )
+    await publish(report)
+    if failures:
+        first, reason = next(iter(failures.items()))
+        raise IngestFailedError(
+            f"{len(failures)} of {report['documents']} documents failed, the first is {first!r}: {reason}"
+        )
+    return report
