@@ -1,0 +1,91 @@
+"""Real runs: deployments on a Prefect server, triggered through its API, whose documents end in Neo4j."""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+from tests.support.prefect_servers import PrefectServer, StartFlow
+from tests.support.servers import Server
+
+TEXTS = ["Ada maintains Redis with Celery.", "Bob uses Prefect to run Neo4j."]
+
+
+def test_a_served_deployment_ingests_files_and_texts_and_reports(
+    prefect_server: PrefectServer, start_flow: StartFlow, neo4j_server: Server, workspace: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (folder / "one.md").write_text(TEXTS[0])
+    (folder / "not_text.md").write_bytes(b"\xff\xfe\x00")
+    served = start_flow("-m", "wiring.prefect_app")
+
+    run = prefect_server.run_deployment("ingest/ingest", paths=[str(folder)], texts=TEXTS[1:])
+    ended = prefect_server.until_final(run)
+
+    assert ended["state_type"] == "FAILED", served.log
+    assert "1 of 3 documents failed" in ended["state"]["message"]
+    assert "not_text.md': is not UTF-8 text" in ended["state"]["message"]
+    (report,) = [each["data"] for each in prefect_server.artifacts(run)]
+    assert re.search(rf"workspace `{workspace}`", report)
+    assert rows(report) >= {("documents", "3"), ("inserted", "2"), ("there already", "0"), ("failures", "1")}
+    entities, relations = size(neo4j_server, workspace)
+    assert rows(report) >= {("entities", str(entities)), ("relations", str(relations))}
+    assert entities >= 4
+    assert relations >= 2
+    assert "not_text.md | is not UTF-8 text" in report
+
+    (folder / "not_text.md").unlink()
+    again = prefect_server.run_deployment("ingest/ingest", paths=[str(folder)], texts=TEXTS[1:])
+    assert prefect_server.until_final(again)["state_type"] == "COMPLETED", served.log
+    (report,) = [each["data"] for each in prefect_server.artifacts(again)]
+    assert rows(report) >= {("documents", "2"), ("inserted", "0"), ("there already", "2"), ("failures", "0")}
+    assert size(neo4j_server, workspace) == (entities, relations)
+
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(60) in (0, -signal.SIGTERM)
+    neo4j_server.until_no_connection_is_left()
+
+
+def rows(report: str) -> set[tuple[str, str]]:
+    return set(re.findall(r"^\| ([a-z ]+) \| ([\d.,]+) \|$", report, re.MULTILINE))
+
+
+def size(server: Server, workspace: str) -> tuple[int, int]:
+    (row,) = server.query(f"MATCH (n:`{workspace}`) RETURN count(n) AS nodes, sum(COUNT {{(n)-->()}}) AS relations")
+    return row["nodes"], row["relations"]
+
+
+def test_a_worker_of_a_work_pool_runs_it_as_a_process(
+    prefect_server: PrefectServer, start_flow: StartFlow, neo4j_server: Server, workspace: str
+) -> None:
+    start_flow("-c", DEPLOY).finish()
+    worker = start_flow("-m", "prefect", "worker", "start", "--pool", "processes", "--type", "process")
+    run = prefect_server.run_deployment("ingest/by-worker", texts=TEXTS)
+    assert prefect_server.until_final(run)["state_type"] == "COMPLETED", worker.log
+    names = {each["name"]: each["state_type"] for each in prefect_server.task_runs(run)}
+    assert names == dict.fromkeys([*TEXTS, workspace], "COMPLETED")
+    entities, relations = size(neo4j_server, workspace)
+    assert entities >= 4
+    assert relations >= 2
+    neo4j_server.until_no_connection_is_left()
+
+
+DEPLOY = """
+import asyncio, json
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.types.entrypoint import EntrypointType
+from wiring.prefect import ingest
+
+async def deploy():
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name="processes", type="process"))
+    deployment = await ingest.ato_deployment(
+        "by-worker", work_pool_name="processes", entrypoint_type=EntrypointType.MODULE_PATH
+    )
+    print(json.dumps(str(await deployment.aapply())))
+
+asyncio.run(deploy())
+"""

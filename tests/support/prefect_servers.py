@@ -1,0 +1,142 @@
+"""A real Prefect server for the tests of a process, and the processes that run flows on it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests import PROJECT
+from tests.support.families import end_family
+from tests.support.own_servers import AsProcess, free_port, until_it_answers
+from tests.support.place_processes import PREFECT_OFFLINE
+from tests.support.waiting import until
+
+FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+
+
+@dataclass(frozen=True)
+class PrefectServer:
+    """A server; ``pages`` is the address of its web pages, ``environment`` for those that talk to it."""
+
+    pages: str
+    environment: dict[str, str]
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask its API, e.g. ``/flow_runs/filter``."""
+        return httpx.post(f"{self.pages}/api{path}", json=body or {}, timeout=60).raise_for_status().json()
+
+    def get(self, path: str) -> Any:
+        return httpx.get(f"{self.pages}/api{path}", timeout=60).raise_for_status().json()
+
+    def run_deployment(self, name: str, **parameters: Any) -> str:
+        """Trigger a deployment, ``flow/deployment``, when it is there; returns the id of the flow run."""
+
+        def find() -> Any:
+            answer = httpx.get(f"{self.pages}/api/deployments/name/{name}", timeout=60)
+            return answer.json() if answer.is_success else None
+
+        deployment = until(find, 90, told=lambda: f"no deployment {name}")
+        run = self.post(f"/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})
+        return str(run["id"])
+
+    def until_final(self, flow_run: str, seconds: float = 180) -> dict[str, Any]:
+        """The flow run, when it has ended."""
+
+        def find() -> Any:
+            run = self.get(f"/flow_runs/{flow_run}")
+            return run if run["state_type"] in FINAL else None
+
+        found: dict[str, Any] = until(find, seconds, told=lambda: str(self.get(f"/flow_runs/{flow_run}")))
+        return found
+
+    def artifacts(self, flow_run: str) -> list[dict[str, Any]]:
+        """Those that the flow made; Prefect keeps results as artifacts without a key."""
+        wanted = {"flow_run_id": {"any_": [flow_run]}, "key": {"exists_": True}}
+        found: list[dict[str, Any]] = self.post("/artifacts/filter", {"artifacts": wanted})
+        return found
+
+    def task_runs(self, flow_run: str) -> list[dict[str, Any]]:
+        wanted = {"flow_runs": {"id": {"any_": [flow_run]}}}
+        found: list[dict[str, Any]] = self.post("/task_runs/filter", wanted)
+        return found
+
+
+class FlowProcess:
+    """``python ARGUMENTS``, with what it prints, and what it prints on standard error in ``log``."""
+
+    def __init__(self, folder: Path, name: str, environment: dict[str, str], *arguments: str) -> None:
+        self.log_file, self.output_file = folder / f"{name}.log", folder / f"{name}.output"
+        with self.log_file.open("w") as log, self.output_file.open("w") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                env={**os.environ, **environment, "PYTHONPATH": f"{PROJECT}{os.pathsep}{folder}"},
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def finish(self, seconds: float = 180) -> Any:
+        """Wait for its end, which must be a success; returns the JSON of the last line it printed."""
+        assert self.process.wait(seconds) == 0, self.log
+        return json.loads(self.output_file.read_text().splitlines()[-1])
+
+    def kill(self) -> None:
+        """End it and all it started at once, if it still runs."""
+        end_family(self.process)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """A server with a database in a folder of its own; stopped when the last test is done."""
+    folder, port = tmp_path_factory.mktemp("prefect"), free_port()
+    pages = f"http://127.0.0.1:{port}"
+    environment = PREFECT_OFFLINE | {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_API_URL": f"{pages}/api",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = AsProcess(command, folder, environment | {"PREFECT_UI_API_URL": f"{pages}/api"})
+    server.start()
+    try:
+        until_it_answers(lambda: httpx.get(f"{pages}/api/health", timeout=5).raise_for_status(), pages)
+        yield PrefectServer(pages, environment)
+    finally:
+        server.close()
+
+
+StartFlow = Callable[..., FlowProcess]
+
+
+@pytest.fixture
+def start_flow(prefect_server: PrefectServer, environment: dict[str, str], tmp_path: Path) -> Iterator[StartFlow]:
+    """Starts ``python ARGUMENTS`` with the test's settings and the Prefect server, and ends those that still run."""
+    started: list[FlowProcess] = []
+
+    def start(*arguments: str, **overrides: str) -> FlowProcess:
+        settings = environment | prefect_server.environment | overrides
+        process = FlowProcess(tmp_path, f"flow{len(started)}", settings, *arguments)
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
