@@ -5,13 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit faults lint bench lock clean
+.PHONY: help demo demo-prefect test unit faults lint bench lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Build a graph in a real Neo4j from Celery workers; KEEP=1 leaves them running
 	@$(BIN)/lightrag-neo4j demo $(if $(KEEP),--keep)
+
+demo-prefect: $(VENV)/installed ## The same from a Prefect flow, compared with it; KEEP=1 leaves the servers running
+	@$(BIN)/lightrag-neo4j demo --prefect $(if $(KEEP),--keep)
 
 test: $(VENV)/installed ## Run all tests, on a real Neo4j
 	@$(BIN)/python -m pytest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shlex
 import sys
@@ -217,18 +218,21 @@ def neo4j_status(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False) -
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave server and worker running.")] = False,
     documents: Annotated[int, typer.Option(min=1, help="How many documents at the most.")] = 60,
-    concurrency: Annotated[int, typer.Option(min=1, help="Worker processes.")] = 2,
+    concurrency: Annotated[int, typer.Option(min=1, help="Worker processes, of Celery.")] = 2,
+    prefect: Annotated[bool, typer.Option("--prefect", help="With a Prefect flow instead of Celery workers.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Build a graph of the installed Python packages in a real Neo4j, with real Celery workers."""
+    """Build a graph of the installed Python packages in a real Neo4j, with real Celery workers or a Prefect flow."""
+    runs_tasks = "prefect" if prefect else "celery"
     try:
-        import celery  # noqa: F401 - missing, it would be missed only by the worker, after a server was started
-        import lightrag  # noqa: F401 - the same
-
+        for module in (runs_tasks, "lightrag"):  # missing, they would be missed only after a server was started
+            importlib.import_module(module)
         from wiring.demo import run_demo
     except ModuleNotFoundError as error:
-        raise MissingExtraError("the demo", "celery,lightrag,local", error.name) from None
-    run_demo(documents=documents, concurrency=concurrency, keep=keep, as_json=as_json, out=out, err=err)
+        raise MissingExtraError("the demo", f"{runs_tasks},lightrag,local", error.name) from None
+    run_demo(
+        prefect=prefect, documents=documents, concurrency=concurrency, keep=keep, as_json=as_json, out=out, err=err
+    )
 
 
 def _check_names(workspace: str | None, document_id: str | None = None) -> None:

@@ -178,26 +178,3 @@ def test_a_hosted_model_by_configuration(openai_server: OpenAIServer, monkeypatc
     assert "b.md: document " in report
     assert "wrong key" in report
     assert "sk-wrong-key" not in report
-
-
-def test_the_demo_runs_skips_what_is_there_and_leaves_nothing_running(
-    environment: dict[str, str], neo4j_server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in environment.keys() - neo4j_server.environment.keys():
-        monkeypatch.delenv(name)
-    try:
-        first = run_json("demo", "--documents", "6")
-        assert (first["inserted"], first["there_already"], first["failed"]) == (6, 0, 0)
-        assert first["entities"] > 20
-        assert first["relations"] > 5
-        assert len(first["answers"]) == 2
-        assert first["drivers_opened"] == first["drivers_closed"] == first["worker_processes"] <= 2
-        assert first["connections_opened"] <= 1 + 2 * 6  # LightRAG's, four at once, one inside another, the lease's
-        assert first["connections_left"] == 0
-        second = run_json("demo", "--documents", "6")
-        assert (second["inserted"], second["there_already"]) == (0, 6)
-        assert (second["entities"], second["relations"]) == (first["entities"], first["relations"])
-    finally:
-        forget_workspace(neo4j_server, "demo")
-    neo4j_server.until_no_connection_is_left()
-    assert not list(Path().rglob("worker.json"))

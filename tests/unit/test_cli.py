@@ -236,6 +236,7 @@ def test_the_demo_finds_mistakes_before_it_starts_a_server(failure: Failure) -> 
         ("psutil", ["neo4j", "status"], "local"),
         ("psutil", ["demo"], "celery,lightrag,local"),
         ("celery", ["demo"], "celery,lightrag,local"),
+        ("prefect", ["demo", "--prefect"], "prefect,lightrag,local"),
     ],
 )
 def test_a_missing_extra_is_named(missing: str, command: list[str], extra: str, tmp_path: Path) -> None:

@@ -30,7 +30,17 @@ AT_ONCE = 16
 
 
 class IngestFailedError(AppContainerError):
-    """Documents of an ingest are not in the graph; the others are."""
+    """Documents of an ingest are not in the graph; the others are.
+
+    Args:
+        report: what became of all of them.
+    """
+
+    def __init__(self, report: IngestReport) -> None:
+        failures = report["failures"]
+        first, reason = next(iter(failures.items()))
+        super().__init__(f"{len(failures)} of {report['documents']} documents failed, the first is {first!r}: {reason}")
+        self.report = report
 
 
 @async_task(name="count_graph", task_run_name="{workspace}", **RELIABLE)
@@ -114,8 +124,5 @@ async def insert_all(
     )
     await publish(report)
     if failures:
-        first, reason = next(iter(failures.items()))
-        raise IngestFailedError(
-            f"{len(failures)} of {report['documents']} documents failed, the first is {first!r}: {reason}"
-        )
+        raise IngestFailedError(report)
     return report
