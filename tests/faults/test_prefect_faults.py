@@ -105,6 +105,20 @@ def test_a_flow_process_is_killed_in_mid_document_and_the_flow_run_again(
     served.check_all_are_there(undisturbed)
 
 
+def test_a_run_that_is_cancelled_in_mid_document_leaves_no_process_and_no_connection(
+    serve: Serve, neo4j_server: Server, undisturbed: Undisturbed
+) -> None:
+    served = serve(neo4j_server)
+    first = served.run()
+    call = served.until_mid_document()
+    served.prefect.post(f"/flow_runs/{first}/set_state", {"state": {"type": "CANCELLING"}})
+    assert served.prefect.until_final(first)["state_type"] == "CANCELLED", served.process.log
+    until(lambda: not psutil.pid_exists(call.pid), 60, told=lambda: served.process.log)
+    neo4j_server.until_no_connection_is_left()
+    assert served.prefect.until_final(served.run())["state_type"] == "COMPLETED", served.process.log
+    served.check_all_are_there(undisturbed)
+
+
 def test_neo4j_is_killed_during_a_flow_and_comes_back(
     serve: Serve, own_neo4j: OwnNeo4j, undisturbed: Undisturbed
 ) -> None:

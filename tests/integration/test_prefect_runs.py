@@ -6,10 +6,22 @@ import re
 import signal
 from pathlib import Path
 
-from tests.support.prefect_servers import PrefectServer, StartFlow
-from tests.support.servers import Server
+import pytest
 
+from tests import PROJECT
+from tests.support.prefect_servers import PrefectServer, StartFlow
+from tests.support.servers import Server, forget_workspace
+from tests.support.waiting import until
+
+PAGE = (PROJECT / "docs" / "prefect.md").read_text()
 TEXTS = ["Ada maintains Redis with Celery.", "Bob uses Prefect to run Neo4j."]
+
+
+@pytest.fixture(autouse=True)
+def _written_down(tmp_path: Path) -> None:
+    """The programs of the page, where the flows of the test run."""
+    for name, body in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE, re.DOTALL):
+        (tmp_path / name).write_text(body)
 
 
 def test_a_served_deployment_ingests_files_and_texts_and_reports(
@@ -48,6 +60,15 @@ def test_a_served_deployment_ingests_files_and_texts_and_reports(
     neo4j_server.until_no_connection_is_left()
 
 
+def test_your_own_flow_as_the_page_shows_it(start_flow: StartFlow, neo4j_server: Server) -> None:
+    try:
+        assert start_flow("my_flow.py").finish() == 2
+    finally:
+        forget_workspace(neo4j_server, "my_flow")
+        neo4j_server.query("MATCH (p:Person) DELETE p")
+    neo4j_server.until_no_connection_is_left()
+
+
 def rows(report: str) -> set[tuple[str, str]]:
     return set(re.findall(r"^\| ([a-z ]+) \| ([\d.,]+) \|$", report, re.MULTILINE))
 
@@ -60,8 +81,9 @@ def size(server: Server, workspace: str) -> tuple[int, int]:
 def test_a_worker_of_a_work_pool_runs_it_as_a_process(
     prefect_server: PrefectServer, start_flow: StartFlow, neo4j_server: Server, workspace: str
 ) -> None:
-    start_flow("-c", DEPLOY).finish()
     worker = start_flow("-m", "prefect", "worker", "start", "--pool", "processes", "--type", "process")
+    until(lambda: prefect_server.post("/work_pools/filter"), told=lambda: worker.log)
+    assert start_flow("deploy_ingest.py").process.wait(60) == 0
     run = prefect_server.run_deployment("ingest/by-worker", texts=TEXTS)
     assert prefect_server.until_final(run)["state_type"] == "COMPLETED", worker.log
     names = {each["name"]: each["state_type"] for each in prefect_server.task_runs(run)}
@@ -70,22 +92,3 @@ def test_a_worker_of_a_work_pool_runs_it_as_a_process(
     assert entities >= 4
     assert relations >= 2
     neo4j_server.until_no_connection_is_left()
-
-
-DEPLOY = """
-import asyncio, json
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.types.entrypoint import EntrypointType
-from wiring.prefect import ingest
-
-async def deploy():
-    async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name="processes", type="process"))
-    deployment = await ingest.ato_deployment(
-        "by-worker", work_pool_name="processes", entrypoint_type=EntrypointType.MODULE_PATH
-    )
-    print(json.dumps(str(await deployment.aapply())))
-
-asyncio.run(deploy())
-"""
