@@ -73,8 +73,8 @@ FAULTS = [
     Fault("Neo4j is killed", kill_neo4j, ("folder",), ALL),
     Fault("Neo4j is stopped", stop_neo4j, ("folder",), ALL),
     Fault("the broker is restarted", restart_the_broker, ("rabbitmq",), ("rabbitmq", "redis")),
-    Fault("the pool is full", nothing, ("folder",), ALL, ONE_CONNECTION),
-    Fault("the results are away", take_the_results_away, RESULTS, RESULTS),
+    Fault("the pool is full", nothing, (), ALL, ONE_CONNECTION),
+    Fault("the results are away", take_the_results_away, (), RESULTS),
 ]
 OF_NEO4J = (kill_neo4j, stop_neo4j)
 

@@ -65,8 +65,11 @@ FAULTS: dict[str, Callable[[TwoWorkers], None]] = {
 }
 
 
-ONLY_IN_MAKE_FAULTS = ("the holder is killed", "Neo4j is killed")
-"""They take long; in every run of the tests a holder is killed in take-overs, and Neo4j under one worker."""
+ONLY_IN_MAKE_FAULTS = ("the holder is killed", "Redis is restarted", "Neo4j is killed", CLOCK)
+"""They take long; in every run of the tests a holder is killed in take-overs, and servers under one worker.
+
+What a wrong clock does is tested without documents, too (``test_redis_clock.py``).
+"""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

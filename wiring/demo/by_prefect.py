@@ -89,11 +89,12 @@ class ByPrefect:
 
     def how_to_look(self, command: str) -> list[str]:
         """The web page, and how to stop."""
-        return [
-            f"open {self._pages}                      # see its runs, and the report among the artifacts",
-            f"export PREFECT_API_URL={self._pages}/api   # for flows of your own",
-            f"{command} demo --prefect                # stops both when it is done",
-        ]
+        lines = {
+            f"open {self._pages}": "see its runs, and the report among the artifacts",
+            f"export PREFECT_API_URL={self._pages}/api": "for flows of your own",
+            f"{command} demo --prefect": "stops both when it is done",
+        }
+        return [f"{line:60} # {what}" for line, what in lines.items()]
 
     def _environment(self) -> dict[str, str]:
         """Prefect's settings for a server that tells nobody, and for the flow that runs on it."""
