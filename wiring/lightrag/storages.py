@@ -17,10 +17,12 @@ from lightrag.kg.shared_storage import get_data_init_lock
 from app_container.bridge import BridgedDriver
 from app_container.container import Container, latest_container
 from app_container.errors import NotWiredError
+from app_container.execution import Execution, execution
 from app_container.pool import connections_in_use
 from app_container.settings import Settings
 from wiring.lightrag.fulltext import find_index, is_taken, own_name
 from wiring.lightrag.gate import Gate, GatedDriver
+from wiring.lightrag.loop_locks import renew_locks
 from wiring.lightrag.schema import ensure_unique_entities
 
 _log = logging.getLogger("wiring.lightrag")
@@ -53,6 +55,7 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
     async def _initialize(self, driver: ProviderType[Any], settings: Settings) -> None:
         if not isinstance(driver, ProviderType):
             raise NotWiredError({__name__: f"{type(self).__name__}.initialize"})
+        renew_locks()
         self._gate = Gate()
         self._transaction_timeout = settings.neo4j.transaction_timeout
         self._driver_provider = driver
@@ -128,8 +131,14 @@ class Neo4JHybridStorage(_ContainerStorage):
         driver: ProviderType[Any] = Provider[Container.driver],
         settings: Settings = Provide[Container.settings],
     ) -> None:
-        """Take the driver and make the schema."""
+        """Take the driver and make the schema; the log tells which driver, and why."""
+        name, label = type(self).__name__, self._get_raw_workspace_label()
+        _log.info("%s of workspace %r: %s", name, label, self.mode().reason)
         await self._initialize(driver, settings)
+
+    def mode(self) -> Execution:
+        """Which driver it takes where this is called, and why: ``lifetime`` and ``reason``."""
+        return execution()
 
 
 if container := latest_container():
