@@ -22,6 +22,9 @@ test: $(VENV)/installed ## Run all tests, on a real Neo4j
 unit: $(VENV)/installed ## Run the tests that need no server
 	@$(BIN)/python -m pytest tests/unit
 
+browser: $(VENV)/installed ## Look at Prefect's pages of real runs in Chromium, which must be there
+	@$(BIN)/python -m pytest tests/browser -n0
+
 faults: $(VENV)/installed ## Kill, stop and restart everything under real workers, on each broker; 40 minutes
 	@$(BIN)/python -m pytest tests/faults --all-faults
 
@@ -32,6 +35,7 @@ lint: $(VENV)/installed ## Check style and types
 
 bench: $(VENV)/installed ## Measure what the lifetimes cost, on a real Neo4j
 	@$(BIN)/python -m benchmarks.lifetimes
+	@$(BIN)/python -m benchmarks.detection
 
 lock: $(VENV)/installed ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -69,6 +69,16 @@ class PrefectServer:
         found: list[dict[str, Any]] = self.post("/task_runs/filter", wanted)
         return found
 
+    def ended_tasks(self, flow_run: str, number: int) -> dict[str, str]:
+        """Names and states of its tasks; Prefect notes what became of a task a moment after it ended."""
+
+        def find() -> dict[str, str] | None:
+            tasks = {each["name"]: each["state_name"] for each in self.task_runs(flow_run)}
+            return tasks if len(tasks) == number and set(tasks.values()) <= {"Completed", "Failed"} else None
+
+        found: dict[str, str] = until(find, told=lambda: str(self.task_runs(flow_run)))
+        return found
+
 
 class FlowProcess:
     """``python ARGUMENTS``, with what it prints, and what it prints on standard error in ``log``."""

@@ -43,7 +43,7 @@ class IngestFailedError(AppContainerError):
         self.report = report
 
 
-@async_task(name="count_graph", task_run_name="{workspace}", **RELIABLE)
+@async_task(name="count_graph", task_run_name="count {workspace}", **RELIABLE)
 @inject
 async def count_graph(
     workspace: str,
