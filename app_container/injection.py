@@ -56,12 +56,18 @@ def ensure_wired(container: Container, function: Callable[..., Any]) -> None:
         container: what it should receive.
         function: any function of the module; one that was loaded without a module is wired, too.
     """
-    if _is_wired(container, name := function.__module__):
+    if _is_wired_as_it_is(container, name := function.__module__):
         return
     with _wiring:  # wiring goes through all functions of the module, and adds to a list
-        if not _is_wired(container, name):
+        if not _is_wired_as_it_is(container, name):
             # Only the name counts: dependency-injector notes a function's module when it decorates it.
             container.wire(modules=[sys.modules.get(name) or ModuleType(name)])
+
+
+def _is_wired_as_it_is(container: Any, name: str) -> bool:
+    """Whether the module of that name is wired, and not another one that was loaded under this name before."""
+    is_loaded_anew = (module := sys.modules.get(name)) is not None and module not in container.wired_to_modules
+    return _is_wired(container, name) and not (is_loaded_anew and name in _names(container.wired_to_modules))
 
 
 def signature_without_injected(function: Callable[..., Any]) -> inspect.Signature:
@@ -123,9 +129,12 @@ def _is_ours(container: Container, marker: Any) -> bool:
 
 
 def _is_wired(container: Any, module: str) -> bool:
-    modules = {wired if isinstance(wired, str) else wired.__name__ for wired in container.wired_to_modules}
-    packages = {wired if isinstance(wired, str) else wired.__name__ for wired in container.wired_to_packages}
-    return module in modules or any(f"{module}.".startswith(f"{package}.") for package in packages)
+    packages = _names(container.wired_to_packages)
+    return module in _names(container.wired_to_modules) or any(f"{module}.".startswith(f"{each}.") for each in packages)
+
+
+def _names(wired: Iterable[str | ModuleType]) -> set[str]:
+    return {each if isinstance(each, str) else each.__name__ for each in wired}
 
 
 def _option(configuration: Any, names: Iterable[Any]) -> Any:

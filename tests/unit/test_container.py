@@ -3,11 +3,13 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from app_container import ConfigurationError, create_container
+from app_container.container import current_container
 
 
 def test_the_container_is_made_without_connecting_and_without_its_heavy_parts() -> None:
@@ -55,6 +57,17 @@ def test_a_mistake_in_the_configuration_ends_the_making(monkeypatch: pytest.Monk
     monkeypatch.setenv("NEO4J_MAX_POOL_SIZE", "0")
     with pytest.raises(ConfigurationError, match="NEO4J_MAX_POOL_SIZE"):
         create_container()
+
+
+def test_who_is_handed_no_container_gets_the_latest_or_one_that_is_made_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app_container.container._latest", None)
+    with pytest.raises(ConfigurationError, match="NEO4J_PASSWORD"):
+        current_container()
+    monkeypatch.setenv("NEO4J_PASSWORD", "x")
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: current_container(), range(16)))
+    assert all(each is found[0] for each in found)
+    assert create_container() is current_container() is not found[0]
 
 
 def test_the_driver_is_chosen_by_the_place_and_can_be_overridden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,13 +7,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from dependency_injector import containers, providers
+from dependency_injector.wiring import Provide
 
 from app_container import Container
 from app_container.errors import NotWiredError
-from app_container.injection import check_wired
+from app_container.injection import check_wired, ensure_wired, signature_without_injected
 
 ASKING = {
     "a default": "@inject\ndef ask(driver=Provide[Container.sync_driver]): return driver",
@@ -137,3 +139,48 @@ def test_strange_things_among_the_modules_are_left_alone(
     monkeypatch.setitem(sys.modules, "blocked", None)  # Python's way to forbid an import
     monkeypatch.setitem(sys.modules, "replaced", object())
     check_wired(container)
+
+
+def ask_in(module: ModuleType) -> Any:
+    define(module, ASKING["a default"])
+    return module.__dict__["ask"]
+
+
+def test_a_function_is_wired_when_it_runs_also_in_a_module_that_is_loaded_anew(
+    module: ModuleType, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with container.sync_driver.override("a fake"):
+        first = ask_in(module)
+        for _ in range(2):
+            ensure_wired(container, first)
+            assert first() == "a fake"
+        wired: list[Any] = container.wired_to_modules  # type: ignore[assignment]  # whatever its stub says
+        assert len(wired) == 1
+        again = ModuleType(module.__name__)
+        again.__dict__.update(module.__dict__, __name__=module.__name__)
+        monkeypatch.setitem(sys.modules, module.__name__, again)
+        second = ask_in(again)
+        ensure_wired(container, second)
+        assert second() == "a fake"
+
+
+def test_a_function_that_was_loaded_without_a_module_is_wired(
+    module: ModuleType, container: Container, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = ask_in(module)
+    monkeypatch.delitem(sys.modules, module.__name__)
+    for _ in range(2):
+        ensure_wired(container, ask)
+    wired: list[Any] = container.wired_to_modules  # type: ignore[assignment]
+    assert len(wired) == 1
+    with container.sync_driver.override("a fake"):
+        assert ask() == "a fake"
+    monkeypatch.undo()
+
+
+def test_what_callers_see_of_a_function_has_types_and_nothing_that_is_injected() -> None:
+    def ask(name: str, times: int = 1, driver: Any = Provide[Container.driver]) -> Unheard | None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert str(signature_without_injected(ask)) == "(name: 'str', times: 'int' = 1) -> 'Unheard | None'"
+    ask.__annotations__["return"] = "None"
+    assert str(signature_without_injected(ask)) == "(name: str, times: int = 1) -> None"

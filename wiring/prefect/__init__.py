@@ -16,9 +16,11 @@ from wiring.prefect.flows import IngestFailedError, ingest, insert_all
 from wiring.prefect.injection import inject
 from wiring.prefect.report import IngestReport
 from wiring.prefect.tasks import RELIABLE, async_task
+from wiring.runner import Document
 
 __all__ = [
     "RELIABLE",
+    "Document",
     "IngestFailedError",
     "IngestReport",
     "async_task",
