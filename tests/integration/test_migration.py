@@ -23,6 +23,8 @@ TASKS = 12
 NAMES = ["Ada", "Alan", "Barbara", "Bob", "Carol", "Dan", "Dave", "Dora"]
 ANSWER = [2, 2, 1, 3]
 WORKSPACE = "my_rag"
+SECONDS = 120
+"""A bound for a program against hanging, far more than it takes."""
 ANSWERS_KEPT = Path("rag") / WORKSPACE / "kv_store_llm_response_cache.json"
 
 
@@ -81,7 +83,7 @@ def celery(
 
     def run() -> tuple[Any, WorkerProcess]:
         worker = start_worker("--concurrency", "2", app="my_tasks", **broker)
-        answer = python("ask.py", **broker).finish(90)
+        answer = python("ask.py", **broker).finish(SECONDS)
         assert worker.stop() == 0, worker.log
         return answer, worker
 
@@ -150,14 +152,14 @@ def test_a_driver_per_task_becomes_the_containers_and_moves_to_prefect_and_to_pl
 
     second.apply(tmp_path)
     assert programs_in(tmp_path)["people.py"] == people
-    answer, count = opened(neo4j_server, lambda: start_flow("ask.py").finish(90))
+    answer, count = opened(neo4j_server, lambda: start_flow("ask.py").finish(SECONDS))
     check_people(neo4j_server, answer)
     assert count in second.after
     assert count in third.before
 
     third.apply(tmp_path)
     assert programs_in(tmp_path)["people.py"] == people
-    answer, count = opened(neo4j_server, lambda: python("ask.py").finish(60))
+    answer, count = opened(neo4j_server, lambda: python("ask.py").finish(SECONDS))
     check_people(neo4j_server, answer)
     assert count in third.after
 
@@ -175,7 +177,7 @@ def test_lightrags_storage_becomes_ours_and_the_graph_stays(
 ) -> None:
     def ask() -> str:
         process = python("my_rag.py")
-        assert process.process.wait(60) == 0, process.log
+        assert process.process.wait(SECONDS) == 0, process.log
         return process.output_file.read_text()
 
     step = STEPS["4"]
