@@ -59,7 +59,7 @@ def on_the_worker_loop(container: Container, work: Coroutine[Any, Any, Any]) -> 
 def in_a_celery_task(_: Container, work: Coroutine[Any, Any, Any]) -> Any:
     app = Celery(broker="memory://", backend="cache+memory://", set_as_current=False)
 
-    @app.task(name="task")
+    @app.task(name="task", shared=False)
     def task() -> Any:
         return asyncio.run(work)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +13,7 @@ from lightrag.kg.shared_storage import initialize_share_data
 from app_container import Container
 from tests.support import overridden
 from tests.support.overridden import ASK, PROVIDERS
-from tests.support.place_processes import PREFECT_OFFLINE, PlaceProcess
+from tests.support.prefect_servers import StartFlow
 from wiring.celery import async_task, setup
 from wiring.lightrag import register_storages
 
@@ -48,16 +46,9 @@ def test_celery_tasks_receive_it(wired: Container, name: str) -> None:
         assert coroutine.delay().get() is fake
 
 
-def test_prefect_flows_and_tasks_receive_it(environment: dict[str, str], tmp_path: Path) -> None:
-    process = PlaceProcess(
-        tmp_path, "flows", "tests.support.overridden", PREFECT_HOME=str(tmp_path / "prefect"), **PREFECT_OFFLINE
-    )
-    try:
-        answers = json.loads(process.finish().splitlines()[-1])
-    finally:
-        process.kill()
+def test_prefect_flows_and_tasks_receive_it(start_flow: StartFlow) -> None:
+    answers = start_flow("-m", "tests.support.overridden").finish()
     assert answers == {name: [f"a fake {name}"] * 4 for name in PROVIDERS}
-    assert environment
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ import pytest
 from app_container import create_container
 from tests import PROJECT, SETTINGS
 from tests.support import places_table
-from tests.support.place_processes import PREFECT_OFFLINE, TIMEOUT, Kernel, PlaceProcess
+from tests.support.place_processes import TIMEOUT, Kernel, PlaceProcess
 from tests.support.places import ASYNC, BRIDGED, LOG, SYNC, DriverLog, Place, Visit, shown, visiting
+from tests.support.prefect_servers import PrefectServer
 from tests.support.servers import Server
 from tests.support.workers import WorkerProcess
 from wiring.celery.options import make_app
@@ -44,7 +45,9 @@ class Seen:
 
 
 @pytest.fixture(scope="module")
-def seen(neo4j_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+def seen(
+    neo4j_server: Server, prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Seen]:
     folder = tmp_path_factory.mktemp("places")
     with pytest.MonkeyPatch.context() as patch, ExitStack() as running:
         for name in list(os.environ):
@@ -54,11 +57,11 @@ def seen(neo4j_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
         patch.setenv("LIGHTRAG_WORKING_DIR", str(folder / "rag"))
         for name, value in neo4j_server.environment.items():
             patch.setenv(name, value)
-        yield visit_all(folder, running)
+        yield visit_all(folder, running, prefect_server)
         neo4j_server.until_no_connection_is_left()
 
 
-def visit_all(folder: Path, running: ExitStack) -> Seen:
+def visit_all(folder: Path, running: ExitStack, flows: PrefectServer) -> Seen:
     """Start every place, ask in each, and let it end; what fails to end is ended with ``running``."""
     workers = {pool: start_worker(folder, running, pool) for pool in ("prefork", "solo", "threads")}
 
@@ -74,9 +77,7 @@ def visit_all(folder: Path, running: ExitStack) -> Seen:
     prefect = start(
         "prefect",
         "tests.support.prefect_places",
-        PREFECT_HOME=str(folder / "prefect"),
-        **PREFECT_OFFLINE,
-        NEO4J_MAX_POOL_SIZE=str(POOL_SIZE),
+        **flows.environment | {"PREFECT_LOGGING_LEVEL": "ERROR", "NEO4J_MAX_POOL_SIZE": str(POOL_SIZE)},
     )
 
     visits = [*shown(plain.finish()), *ask_web(web), ask_kernel(kernel)]

@@ -190,7 +190,7 @@ def test_the_same_changes_make_the_same_graph(
     assert_agree({form: subject.ask_comparable(asked) for form, subject in apart.items()}, asked)
 
 
-@settings(EXAMPLES, max_examples=16)
+@settings(EXAMPLES, max_examples=10)
 @given(graph=graphs.graphs(), batch=st.booleans(), builder=st.integers(0, 4))
 def test_the_same_data_gives_the_same_answers_in_the_same_order(
     together: Subjects, neo4j_server: Server, graph: Graph, *, batch: bool, builder: int

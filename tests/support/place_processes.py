@@ -19,14 +19,6 @@ from tests.support.places import LOG, DriverLog
 
 TIMEOUT = 300.0
 
-PREFECT_OFFLINE = {
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "90",
-    "PREFECT_LOGGING_LEVEL": "ERROR",
-}
-
 
 class PlaceProcess:
     """``python -m ARGUMENTS``, whose drivers are counted in ``log``."""

@@ -17,7 +17,6 @@ import pytest
 from tests import PROJECT
 from tests.support.families import end_family
 from tests.support.own_servers import AsProcess, free_port, until_it_answers
-from tests.support.place_processes import PREFECT_OFFLINE
 from tests.support.waiting import until
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -115,7 +114,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
     """A server with a database in a folder of its own; stopped when the last test is done."""
     folder, port = tmp_path_factory.mktemp("prefect"), free_port()
     pages = f"http://127.0.0.1:{port}"
-    environment = PREFECT_OFFLINE | {
+    environment = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_HOME": str(folder),
         "PREFECT_API_URL": f"{pages}/api",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
