@@ -3,12 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from app_container import AppContainerError
 from app_container.settings import LightRAGSettings
 from wiring.lightrag.document_checks import check_document, make_document_id, source_name
 from wiring.lightrag.errors import InvalidDocumentError
+from wiring.lightrag.results import Answer, Deleted, Inserted
 from wiring.lightrag.workspaces import Workspaces
+from wiring.prefect import IngestReport
 
 
 @pytest.mark.parametrize(
@@ -71,3 +74,8 @@ def test_a_variable_that_would_move_the_graph_elsewhere_is_refused(monkeypatch: 
     with pytest.raises(AppContainerError, match="unset it and use LIGHTRAG_WORKSPACE"):
         workspaces.check_name("mine")
     assert workspaces.check_name("other") == "other"
+
+
+@pytest.mark.parametrize("result", [Inserted, Deleted, Answer, IngestReport])
+def test_an_endpoint_can_return_what_comes_of_documents(result: Any) -> None:
+    assert TypeAdapter(result).json_schema()["type"] == "object"

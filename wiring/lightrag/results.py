@@ -1,8 +1,13 @@
-"""What becomes of documents and questions, as JSON: what tasks return and the command prints."""
+"""What becomes of documents and questions, as JSON: what tasks return and the command prints.
+
+FastAPI can return them, too: pydantic asks for the ``TypedDict`` of ``typing_extensions`` before Python 3.12.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal
+
+from typing_extensions import TypedDict
 
 QueryMode = Literal["mix", "hybrid", "local", "global", "naive", "bypass"]
 

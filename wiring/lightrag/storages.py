@@ -22,7 +22,7 @@ from app_container.pool import connections_in_use
 from app_container.settings import Settings
 from wiring.lightrag.fulltext import find_index, is_taken, own_name
 from wiring.lightrag.gate import Gate, GatedDriver
-from wiring.lightrag.loop_locks import renew_locks
+from wiring.lightrag.loop_locks import use_loops_locks
 from wiring.lightrag.schema import ensure_unique_entities
 
 _log = logging.getLogger("wiring.lightrag")
@@ -37,6 +37,10 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
     """
 
     _fulltext_index: str | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        use_loops_locks()  # LightRAG's constructor makes its storages, so before any of them waits for a lock
 
     @property
     def _driver(self) -> GatedDriver:
@@ -55,7 +59,6 @@ class _ContainerStorage(Neo4JStorage):  # type: ignore[misc]
     async def _initialize(self, driver: ProviderType[Any], settings: Settings) -> None:
         if not isinstance(driver, ProviderType):
             raise NotWiredError({__name__: f"{type(self).__name__}.initialize"})
-        renew_locks()
         self._gate = Gate()
         self._transaction_timeout = settings.neo4j.transaction_timeout
         self._driver_provider = driver

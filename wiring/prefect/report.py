@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from prefect.artifacts import acreate_markdown_artifact
+from typing_extensions import TypedDict
 
 ARTIFACT = "ingest"
 """The artifact's key, under which Prefect keeps the reports of all runs."""
