@@ -71,7 +71,7 @@ FAULTS = [
     Fault("a child is killed", kill_a_child, ("redis",), ALL),
     Fault("the worker is killed", kill_the_worker, ("folder",), ALL),
     Fault("Neo4j is killed", kill_neo4j, ("folder",), ALL),
-    Fault("Neo4j is stopped", stop_neo4j, ("folder",), ALL),
+    Fault("Neo4j is stopped", stop_neo4j, (), ALL),
     Fault("the broker is restarted", restart_the_broker, ("rabbitmq",), ("rabbitmq", "redis")),
     Fault("the pool is full", nothing, (), ALL, ONE_CONNECTION),
     Fault("the results are away", take_the_results_away, (), RESULTS),

@@ -40,6 +40,7 @@ class Served:
             "LIGHTRAG_WORKSPACE": workspace,
             "LIGHTRAG_WORKING_DIR": str(folder / "rag"),
             "LIGHTRAG_LEASE_TERM": "5",
+            "NEO4J_MAX_TRANSACTION_RETRY_TIME": "2",
             "MODEL_CALLS": str(folder / "model_calls"),
             "MODEL_SECONDS": "1",
         }

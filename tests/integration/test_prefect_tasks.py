@@ -52,7 +52,7 @@ def test_every_way_of_running_them_gives_the_answers(seen: Seen) -> None:
     assert answers["in_three_threads"] == doubled(10) * 2
     assert answers["sync_tasks"] == doubled(5) + doubled(20)
     assert answers["sync_tasks_in_an_async_flow"] == doubled(5)
-    assert answers["nested"] == [answers["awaited"], answers["mapped"], answers["sync_tasks"]]
+    assert answers["nested"] == [answers["awaited"], answers["in_three_threads"], answers["sync_tasks"]]
 
 
 def test_a_process_opens_one_driver_of_a_kind_however_many_tasks_it_runs(seen: Seen) -> None:

@@ -31,16 +31,16 @@ class PrefectServer:
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
         """Ask its API, e.g. ``/flow_runs/filter``."""
-        return httpx.post(f"{self.pages}/api{path}", json=body or {}, timeout=60).raise_for_status().json()
+        return self._ask("POST", path, json=body or {}).raise_for_status().json()
 
     def get(self, path: str) -> Any:
-        return httpx.get(f"{self.pages}/api{path}", timeout=60).raise_for_status().json()
+        return self._ask("GET", path).raise_for_status().json()
 
     def run_deployment(self, name: str, **parameters: Any) -> str:
         """Trigger a deployment, ``flow/deployment``, when it is there; returns the id of the flow run."""
 
         def find() -> Any:
-            answer = httpx.get(f"{self.pages}/api/deployments/name/{name}", timeout=60)
+            answer = self._ask("GET", f"/deployments/name/{name}")
             return answer.json() if answer.is_success else None
 
         deployment = until(find, 90, told=lambda: f"no deployment {name}")
@@ -76,6 +76,16 @@ class PrefectServer:
             return tasks if len(tasks) == number and set(tasks.values()) <= {"Completed", "Failed"} else None
 
         found: dict[str, str] = until(find, told=lambda: str(self.task_runs(flow_run)))
+        return found
+
+    def _ask(self, method: str, path: str, **body: Any) -> httpx.Response:
+        """As Prefect's own client does, which asks again when SQLite is locked for a moment."""
+
+        def answered() -> httpx.Response | None:
+            answer = httpx.request(method, f"{self.pages}/api{path}", timeout=60, **body)
+            return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
+
+        found: httpx.Response = until(answered, told=lambda: f"{path} is not available")
         return found
 
 

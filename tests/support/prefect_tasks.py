@@ -123,7 +123,7 @@ async def sync_tasks_in_an_async_flow() -> list[int]:
 
 @flow
 async def nested() -> list[Any]:
-    return [await awaited(), await asyncio.to_thread(mapped_by_a_sync_flow), sync_tasks()]
+    return [await awaited(), await asyncio.to_thread(in_three_threads), sync_tasks()]
 
 
 @flow

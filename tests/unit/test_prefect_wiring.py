@@ -111,6 +111,7 @@ def test_only_what_passes_is_tried_again(error: Exception, again: bool) -> None:
         ({"text": "a b", "document_id": None, "file_path": "a.md"}, "a.md"),
         ({"text": "a\n b", "document_id": None, "file_path": ""}, "a b"),
         ({"text": "a" * 100}, "a" * 60 + "…"),
+        ({"text": " "}, "doc-d41d8cd98f00b204e9800998ecf8427e"),
     ],
 )
 def test_a_run_is_called_after_its_document_or_question(parameters: dict[str, Any], name: str) -> None:

@@ -8,6 +8,7 @@ from dependency_injector.wiring import Provide, inject
 from prefect.context import TaskRunContext
 
 from app_container import Container
+from wiring.lightrag.document_checks import make_document_id
 from wiring.lightrag.documents import Documents
 from wiring.lightrag.results import Answer, Deleted, Inserted, QueryMode
 from wiring.prefect.tasks import RELIABLE, async_task
@@ -20,7 +21,8 @@ def name_of_run(parameters: dict[str, Any]) -> str:
     """What a run is called on Prefect's pages: after its document, or its question."""
     if name := parameters.get("document_id") or parameters.get("file_path"):
         return str(name)
-    words = " ".join(str(parameters.get("text")).split())
+    text = str(parameters.get("text"))
+    words = " ".join(text.split()) or make_document_id(text, None)
     return words if len(words) <= NAME_LENGTH else f"{words[:NAME_LENGTH]}…"
 
 

@@ -108,9 +108,13 @@ async def insert_all(
             except Exception as error:  # noqa: BLE001 - one document's failure must not stop the others
                 failures[path or key or make_document_id(document.text, None)] = describe(error)
 
-    async with asyncio.TaskGroup() as group:
-        for document in documents:
-            group.create_task(insert(document))
+    try:
+        async with asyncio.TaskGroup() as group:
+            for document in documents:
+                group.create_task(insert(document))
+    except BaseExceptionGroup as errors:
+        # The signal that ends a cancelled run; wrapped in a group, Prefect would take it for a crash.
+        raise errors.exceptions[0] from None
     size = await count_graph(name)
     report = IngestReport(
         workspace=name,
