@@ -65,7 +65,7 @@ def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         "from app_container import Container\nfrom tests.unit.test_injection import Other",
     )
     yield module
-    del sys.modules["somebodys_module"]
+    sys.modules.pop("somebodys_module", None)
 
 
 @pytest.mark.parametrize("how", ASKING)
@@ -146,6 +146,10 @@ def ask_in(module: ModuleType) -> Any:
     return module.__dict__["ask"]
 
 
+def wired_to(container: Any) -> list[str]:
+    return [each.__name__ for each in container.wired_to_modules]
+
+
 def test_a_function_is_wired_when_it_runs_also_in_a_module_that_is_loaded_anew(
     module: ModuleType, container: Container, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,8 +158,7 @@ def test_a_function_is_wired_when_it_runs_also_in_a_module_that_is_loaded_anew(
         for _ in range(2):
             ensure_wired(container, first)
             assert first() == "a fake"
-        wired: list[Any] = container.wired_to_modules  # type: ignore[assignment]  # whatever its stub says
-        assert len(wired) == 1
+        assert wired_to(container).count(module.__name__) == 1
         again = ModuleType(module.__name__)
         again.__dict__.update(module.__dict__, __name__=module.__name__)
         monkeypatch.setitem(sys.modules, module.__name__, again)
@@ -171,11 +174,9 @@ def test_a_function_that_was_loaded_without_a_module_is_wired(
     monkeypatch.delitem(sys.modules, module.__name__)
     for _ in range(2):
         ensure_wired(container, ask)
-    wired: list[Any] = container.wired_to_modules  # type: ignore[assignment]
-    assert len(wired) == 1
+    assert wired_to(container).count(module.__name__) == 1
     with container.sync_driver.override("a fake"):
         assert ask() == "a fake"
-    monkeypatch.undo()
 
 
 def test_what_callers_see_of_a_function_has_types_and_nothing_that_is_injected() -> None:
