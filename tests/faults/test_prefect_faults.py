@@ -16,7 +16,7 @@ import pytest
 
 from tests import PROJECT
 from tests.faults.conftest import Undisturbed
-from tests.support.fault_runs import ModelCall, read_calls, texts
+from tests.support.fault_runs import ModelCall, going_on, read_calls, texts
 from tests.support.models import config_with_model
 from tests.support.own_neo4j import OwnNeo4j
 from tests.support.prefect_servers import FlowProcess, PrefectServer
@@ -55,13 +55,8 @@ class Served:
 
     def until_mid_document(self) -> ModelCall:
         """Until a process waits for the model, after two documents."""
-
-        def look() -> ModelCall | None:
-            calls = read_calls(Path(self.environment["MODEL_CALLS"]))
-            going_on = [call for call in calls if call.ended is None and psutil.pid_exists(call.pid)]
-            return going_on[-1] if going_on and sum(call.ended is not None for call in calls) >= 2 else None
-
-        call: ModelCall = until(look, 120, told=lambda: self.process.log)
+        file = Path(self.environment["MODEL_CALLS"])
+        call: ModelCall = until(lambda: going_on(read_calls(file), done=2), 120, told=lambda: self.process.log)
         return call
 
     def check_all_are_there(self, undisturbed: Undisturbed) -> None:

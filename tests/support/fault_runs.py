@@ -65,6 +65,12 @@ def read_calls(file: Path) -> list[ModelCall]:
     return sorted(calls.values(), key=lambda call: call.began)
 
 
+def going_on(calls: list[ModelCall], done: int) -> ModelCall | None:
+    """The last call that a process waits for, if ``done`` others have come back."""
+    waited_for = [call for call in calls if call.ended is None and psutil.pid_exists(call.pid)]
+    return waited_for[-1] if waited_for and sum(call.ended is not None for call in calls) >= done else None
+
+
 @dataclass
 class FaultRun:
     """Workers one after the other, their broker and their server; ``figures`` are for the report."""
@@ -119,12 +125,7 @@ class FaultRun:
     def until_mid_document(self, done: int = 2) -> ModelCall:
         """Until the model has read ``done`` documents and a process waits for it to read another: that call."""
 
-        def look() -> ModelCall | None:
-            calls = self.model_calls()
-            going_on = [call for call in calls if call.ended is None and psutil.pid_exists(call.pid)]
-            return going_on[-1] if going_on and sum(call.ended is not None for call in calls) >= done else None
-
-        call: ModelCall = self._until(look, "no process waits for the model")
+        call: ModelCall = self._until(lambda: going_on(self.model_calls(), done), "no process waits for the model")
         return call
 
     def expect_cut(self, call: ModelCall) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from neo4j import AsyncDriver, Driver
 
 from app_container import Container, create_container
@@ -117,6 +118,12 @@ async def ask_async(place: str) -> Answer:
             record = await (await session.run("RETURN 42 AS answer")).single()
         _check(record["answer"])
     return _answer(driver)
+
+
+def own_connections(container: Container) -> int:
+    """How many connections this process has to the server."""
+    address = container.sync_driver().get_server_info().address
+    return sum(bool(c.raddr) and c.raddr.port == address[1] for c in psutil.Process().net_connections("tcp"))
 
 
 def _check(answer: int) -> None:

@@ -6,11 +6,21 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from tests.support.places import Answer, Place, Visit, ask, ask_async, container_for, own_log, show, visiting
+from tests.support.places import (
+    Answer,
+    Place,
+    Visit,
+    ask,
+    ask_async,
+    container_for,
+    own_connections,
+    own_log,
+    show,
+    visiting,
+)
 
 Answers = list[Answer]
 MAPPED = 100
@@ -136,12 +146,6 @@ def submitting(work: Any) -> Callable[[str], Any]:
     return submits
 
 
-def connections(place: str) -> int:
-    """How many connections this process has to the server; only this place's driver is open now."""
-    address = container_for(place).sync_driver().get_server_info().address
-    return sum(bool(c.raddr) and c.raddr.port == address[1] for c in psutil.Process().net_connections("tcp"))
-
-
 def place(name: str, asks: str = "10 tasks", loop: str = "the flow") -> Place:
     return Place(f"Prefect: {name}", asks, loop=loop)
 
@@ -176,7 +180,7 @@ def visit(place: Place, run: Callable[[str], Any]) -> Visit:
         answers = run(place.name)
         seen.answers = asyncio.run(answers) if asyncio.iscoroutine(answers) else answers
     if run is async_flow_that_maps:
-        seen.connections = connections(place.name)
+        seen.connections = own_connections(container_for(place.name))  # only this place's driver is open now
     container_for(place.name).shutdown_resources()
     return seen
 

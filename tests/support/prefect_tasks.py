@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import psutil
 from dependency_injector.wiring import Provide, inject
 from neo4j import AsyncDriver, Driver
 from neo4j.exceptions import ServiceUnavailable
@@ -19,10 +18,10 @@ from prefect import flow, task
 from prefect.cache_policies import INPUTS, NO_CACHE
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-import tests.support.places  # noqa: F401 - it writes the log of drivers
 from app_container import Container
 from app_container.container import current_container
 from app_container.pool import connections_in_use
+from tests.support.places import own_connections  # which also writes the log of drivers
 from wiring.prefect import RELIABLE, async_task
 from wiring.prefect import inject as inject_unseen
 
@@ -173,12 +172,6 @@ async def cached() -> list[int]:
     return [await counted(7), await counted(7), _tries["counted"]]
 
 
-def connections() -> int:
-    """How many connections this process has to the server."""
-    address = current_container().sync_driver().get_server_info().address
-    return sum(bool(c.raddr) and c.raddr.port == address[1] for c in psutil.Process().net_connections("tcp"))
-
-
 FLOWS: list[Callable[[], Any]] = [
     awaited,
     mapped,
@@ -199,6 +192,6 @@ def main() -> None:
     for run in FLOWS:
         answer = run()
         seen[run.__name__.replace("-", "_")] = asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
-    seen["connections"] = connections()
+    seen["connections"] = own_connections(current_container())
     seen["pid"] = os.getpid()
     print(json.dumps(seen))  # noqa: T201

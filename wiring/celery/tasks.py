@@ -10,7 +10,7 @@ from celery import Celery, Task, current_task
 from celery.app.task import Context
 
 from app_container import AppContainerError, Container
-from app_container.injection import ensure_wired, signature_without_injected
+from app_container.injection import ensure_wired, hide_injected
 from wiring.celery.task_ids import running_request
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
@@ -47,10 +47,7 @@ def async_task(app: Celery, **options: Any) -> Callable[[AsyncFunction], Task[..
                 running_request.reset(token)
 
         # The task's own signature: without what is injected, and without the way back to the function.
-        signature = signature_without_injected(function)
-        taken = {*signature.parameters, "return"}
-        run.__signature__ = signature  # type: ignore[attr-defined]
-        run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name in taken}
+        hide_injected(run, function)
         del run.__wrapped__
         task: Task[..., Any] = app.task(**options)(run)
         return task

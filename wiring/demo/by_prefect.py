@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,8 @@ from rich.console import Console
 
 from app_container.settings import Settings
 from wiring.demo.report import Report
-from wiring.demo.ways import QUESTIONS, STOP_TIMEOUT, DemoError, start_in_background
+from wiring.demo.ways import QUESTIONS, STOP_TIMEOUT, DemoError, end_of, start_in_background
+from wiring.local_neo4j import free_port
 from wiring.process_file import ProcessFile
 
 START_TIMEOUT = 120.0
@@ -41,7 +41,7 @@ class ByPrefect:
     def start(self, settings: Settings, concurrency: int, err: Console) -> None:  # noqa: ARG002 - it is one process
         """Start the server, or find it running, and wait until it answers."""
         kept = self._server.read()
-        self._pages = kept["pages"] if kept else f"http://127.0.0.1:{_free_port()}"
+        self._pages = kept["pages"] if kept else f"http://127.0.0.1:{free_port()}"
         os.environ.update(self._environment())
         if kept and _is_healthy(self._pages):
             return
@@ -71,8 +71,7 @@ class ByPrefect:
             finally:
                 self._flow.end(STOP_TIMEOUT)
         if process.returncode or not result.exists():
-            tail = "\n".join(self._log_file.read_text(errors="replace").splitlines()[-5:])
-            raise DemoError(f"the flow failed; the end of {self._log_file}:\n{tail}")
+            raise DemoError(f"the flow failed; {end_of(self._log_file)}")
         seen: dict[str, Any] = json.loads(result.read_text())
         for name in ("documents", "inserted", "there_already", "failures", "seconds"):
             setattr(report, name, seen["report"][name])
@@ -113,9 +112,3 @@ def _is_healthy(pages: str) -> bool:
             return bool(answer.status == 200)  # noqa: PLR2004 - HTTP's OK
     except (URLError, OSError):
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -84,11 +84,16 @@ def start_in_background(
     deadline = time.monotonic() + timeout
     while (answered := answer()) is None:
         if process.poll() is not None:
-            tail = "\n".join(log_file.read_text(errors="replace").splitlines()[-5:])
-            raise DemoError(f"the {log_file.stem} ended while starting; the end of {log_file}:\n{tail}")
+            raise DemoError(f"the {log_file.stem} ended while starting; {end_of(log_file)}")
         if time.monotonic() > deadline:
             end_process(process.pid, STOP_TIMEOUT)
             raise DemoError(f"the {log_file.stem} did not answer within {timeout:.0f} s; see {log_file}")
         time.sleep(0.1)
     process.returncode = 0  # it may outlive this object, which would otherwise warn about it
     return answered
+
+
+def end_of(log_file: Path) -> str:
+    """Its last lines, for an error."""
+    lines = log_file.read_text(errors="replace").splitlines()[-5:]
+    return "\n".join([f"the end of {log_file}:", *lines])

@@ -97,7 +97,8 @@ async def insert_all(
     started = time.monotonic()
     at_once = asyncio.Semaphore(AT_ONCE)
     statuses: list[str] = []
-    failures = dict(unusable or {})
+    unusable = unusable or {}
+    failures = dict(unusable)
 
     async def insert(document: Document) -> None:
         path, key = document.file_path, document.document_id
@@ -118,7 +119,7 @@ async def insert_all(
     size = await count_graph(name)
     report = IngestReport(
         workspace=name,
-        documents=len(documents) + len(unusable or {}),
+        documents=len(documents) + len(unusable),
         inserted=statuses.count("processed"),
         there_already=len(statuses) - statuses.count("processed"),
         failures=failures,

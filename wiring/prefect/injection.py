@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import dependency_injector.wiring
 
 from app_container.container import current_container
-from app_container.injection import ensure_wired, signature_without_injected
+from app_container.injection import ensure_wired, hide_injected
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -49,10 +49,7 @@ def show(run: Callable[..., Any], function: Callable[..., Any]) -> Callable[...,
     Prefect sends a task to another process (``ProcessPoolTaskRunner``) by pickling it with its function, and a function
     by its qualified name. Under its own name the module has the task, not the function; that is the task's ``fn``.
     """
-    signature = signature_without_injected(function)
-    taken = {*signature.parameters, "return"}
-    run.__signature__ = signature  # type: ignore[attr-defined]
-    run.__annotations__ = {name: kind for name, kind in function.__annotations__.items() if name in taken}
+    hide_injected(run, function)
     name = function.__name__
     run.__dict__.update({"fn": run, name: run})
     run.__qualname__ = f"{function.__qualname__}.fn.{name}"  # Prefect's key of a task is made of the last part
