@@ -255,18 +255,40 @@ class InThisProcess:
         self, documents: Sequence[Document], workspace: str | None, done: Callable[[Outcome], None]
     ) -> None:
         service = self._container.documents()
-        at_once = asyncio.Semaphore(8)
 
-        async def insert(document: Document) -> None:
-            async with at_once:
-                options: dict[str, Any] = {"file_path": document.file_path, "workspace": workspace}
-                try:
-                    result = await service.insert(document.text, document_id=document.document_id, **options)
-                except Exception as error:  # noqa: BLE001 - one document's failure must not stop the others
-                    done(Outcome(document, None, describe(error)))
-                else:
-                    done(Outcome(document, result))
+        async def insert(document: Document) -> Inserted:
+            options: dict[str, Any] = {"file_path": document.file_path, "workspace": workspace}
+            return await service.insert(document.text, document_id=document.document_id, **options)
 
-        async with asyncio.TaskGroup() as group:
-            for document in documents:
-                group.create_task(insert(document))
+        await insert_each(documents, insert, done, at_once=8)
+
+
+async def insert_each(
+    documents: Sequence[Document],
+    insert: Callable[[Document], Coroutine[Any, Any, Inserted]],
+    done: Callable[[Outcome], None],
+    *,
+    at_once: int,
+) -> None:
+    """Insert documents, some at a time; one that fails does not stop the others.
+
+    Args:
+        documents: what to insert.
+        insert: inserts one.
+        done: called for each when it is final.
+        at_once: how many at a time.
+    """
+    turns = asyncio.Semaphore(at_once)
+
+    async def take_turn(document: Document) -> None:
+        async with turns:
+            try:
+                result = await insert(document)
+            except Exception as error:  # noqa: BLE001 - one document's failure must not stop the others
+                done(Outcome(document, None, describe(error)))
+            else:
+                done(Outcome(document, result))
+
+    async with asyncio.TaskGroup() as group:
+        for document in documents:
+            group.create_task(take_turn(document))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,16 +13,17 @@ from prefect import flow
 
 from app_container import AppContainerError, Container
 from app_container.container import current_container
-from app_container.errors import Problem, describe
+from app_container.errors import Problem
 from app_container.settings import Settings
 from wiring.corpus import UsageError, read_files
 from wiring.lightrag.document_checks import make_document_id
 from wiring.lightrag.graph_size import GraphSize, graph_size
+from wiring.lightrag.results import Inserted
 from wiring.lightrag.workspaces import check_workspace
 from wiring.prefect.documents import insert_document
 from wiring.prefect.report import IngestReport, publish
 from wiring.prefect.tasks import RELIABLE, async_task
-from wiring.runner import Document
+from wiring.runner import Document, Outcome, insert_each
 
 AT_ONCE = 16
 """Documents of a run that are handed to LightRAG at once; it works on ``max_parallel_insert`` of them."""
@@ -95,27 +95,21 @@ async def insert_all(
     name = workspace or current_container().settings().lightrag.workspace
     check_workspace(name)
     started = time.monotonic()
-    at_once = asyncio.Semaphore(AT_ONCE)
-    statuses: list[str] = []
-    unusable = unusable or {}
-    failures = dict(unusable)
+    outcomes: list[Outcome] = []
 
-    async def insert(document: Document) -> None:
-        path, key = document.file_path, document.document_id
-        options: dict[str, Any] = {"document_id": key, "file_path": path, "workspace": name}
-        async with at_once:
-            try:
-                statuses.append((await insert_document(document.text, **options))["status"])
-            except Exception as error:  # noqa: BLE001 - one document's failure must not stop the others
-                failures[path or key or make_document_id(document.text, None)] = describe(error)
+    async def insert(document: Document) -> Inserted:
+        options: dict[str, Any] = {"document_id": document.document_id, "file_path": document.file_path}
+        result: Inserted = await insert_document(document.text, **options, workspace=name)
+        return result
 
     try:
-        async with asyncio.TaskGroup() as group:
-            for document in documents:
-                group.create_task(insert(document))
+        await insert_each(documents, insert, outcomes.append, at_once=AT_ONCE)
     except BaseExceptionGroup as errors:
         # The signal that ends a cancelled run; wrapped in a group, Prefect would take it for a crash.
         raise errors.exceptions[0] from None
+    statuses = [outcome.result["status"] for outcome in outcomes if outcome.result]
+    unusable = unusable or {}
+    failures = unusable | {_name(each.document): each.error for each in outcomes if each.error is not None}
     size = await count_graph(name)
     report = IngestReport(
         workspace=name,
@@ -131,3 +125,8 @@ async def insert_all(
     if failures:
         raise IngestFailedError(report)
     return report
+
+
+def _name(document: Document) -> str:
+    """What a report calls it."""
+    return document.file_path or document.document_id or make_document_id(document.text, None)
