@@ -19,6 +19,7 @@ pytest_plugins = [
     "tests.support.things",
     "tests.support.containers",
     "tests.support.workers",
+    "tests.support.python_processes",
     "tests.support.prefect_servers",
     "tests.support.openai_server",
 ]

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.support.browser import Browser, Page, run_browser, variety
-from tests.support.prefect_servers import PrefectServer, StartFlow
+from tests.support.prefect_servers import PrefectServer
+from tests.support.python_processes import StartPython
+from tests.support.same_graph import size
 from tests.support.servers import Server
 from wiring.lightrag.document_checks import make_document_id
 
@@ -71,7 +73,7 @@ def pages(browser: Browser, prefect_server: PrefectServer, tmp_path: Path, reque
 
 @pytest.mark.usefixtures("browser")  # first of all, so that nothing else is started where there is none
 def test_prefects_pages_show_runs_of_ingest_and_their_reports(
-    pages: Pages, start_flow: StartFlow, neo4j_server: Server, workspace: str
+    pages: Pages, start_flow: StartPython, neo4j_server: Server, workspace: str
 ) -> None:
     server, served = pages.server, start_flow("-m", "wiring.prefect_app")
 
@@ -96,11 +98,3 @@ def test_prefects_pages_show_runs_of_ingest_and_their_reports(
     pages.check_run(run, "Completed", tasks, workspace)
     numbers = {"documents": 2, "inserted": 0, "there already": 2, "failures": 0}
     assert "Failures" not in pages.check_report(run, workspace, numbers | graph)
-
-
-def size(server: Server, workspace: str) -> dict[str, int]:
-    """What Neo4j has of it; a graph of nothing would prove nothing."""
-    (row,) = server.query(f"MATCH (n:`{workspace}`) RETURN count(n) AS entities, sum(COUNT {{(n)-->()}}) AS relations")
-    assert row["entities"] >= 4
-    assert row["relations"] >= 2
-    return row

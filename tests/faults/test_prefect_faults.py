@@ -19,7 +19,8 @@ from tests.faults.conftest import Undisturbed
 from tests.support.fault_runs import ModelCall, going_on, read_calls, texts
 from tests.support.models import config_with_model
 from tests.support.own_neo4j import OwnNeo4j
-from tests.support.prefect_servers import FlowProcess, PrefectServer
+from tests.support.prefect_servers import PrefectServer
+from tests.support.python_processes import PythonProcess
 from tests.support.same_graph import read_graph
 from tests.support.servers import Server, forget_workspace
 from tests.support.waiting import until
@@ -44,7 +45,7 @@ class Served:
             "MODEL_CALLS": str(folder / "model_calls"),
             "MODEL_SECONDS": "1",
         }
-        self.process = FlowProcess(folder, "served", self.environment, "-m", "wiring.prefect_app")
+        self.process = PythonProcess(folder, "served", self.environment, "-m", "wiring.prefect_app")
         self.documents = folder / "notes"
         self.documents.mkdir()
         for key, text in DOCUMENTS.items():

@@ -12,7 +12,7 @@ from celery import Celery
 from lightrag.kg.shared_storage import initialize_share_data
 
 from app_container import Container
-from tests.support.prefect_servers import StartFlow
+from tests.support.python_processes import StartPython
 from tests.support.servers import Server
 from wiring.lightrag import register_storages
 
@@ -124,7 +124,7 @@ print(json.dumps(submit()))
 """
 
 
-def test_in_a_submitted_prefect_task(start_flow: StartFlow, neo4j_server: Server, workspace: str) -> None:
+def test_in_a_submitted_prefect_task(start_flow: StartPython, neo4j_server: Server, workspace: str) -> None:
     process = start_flow("-c", FLOW)
     assert tuple(process.finish()) == PREFECT
     assert process.log.count(f"Neo4JHybridStorage of workspace {workspace!r}: {PREFECT[1]}\n") == 1

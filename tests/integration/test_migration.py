@@ -12,7 +12,7 @@ import pytest
 from tests import PROJECT
 from tests.support.brokers import redis
 from tests.support.migration_steps import PAGE, programs_in, read_steps
-from tests.support.prefect_servers import FlowProcess, StartFlow
+from tests.support.python_processes import StartPython
 from tests.support.same_graph import read_graph
 from tests.support.servers import Server, forget_workspace
 from tests.support.waiting import until
@@ -61,29 +61,14 @@ def forget_people(server: Server) -> None:
 
 
 @pytest.fixture
-def python(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., FlowProcess]]:
-    """Starts ``python ARGUMENTS`` in the folder of the test."""
-    started: list[FlowProcess] = []
-
-    def start(*arguments: str, **overrides: str) -> FlowProcess:
-        process = FlowProcess(tmp_path, f"python{len(started)}", environment | overrides, *arguments)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-
-
-@pytest.fixture
 def celery(
-    python: Callable[..., FlowProcess], start_worker: StartWorker, broker: dict[str, str]
+    start_python: StartPython, start_worker: StartWorker, broker: dict[str, str]
 ) -> Callable[[], tuple[Any, WorkerProcess]]:
     """Runs the two commands of the page; returns what the second printed, and the worker, which has ended."""
 
     def run() -> tuple[Any, WorkerProcess]:
         worker = start_worker("--concurrency", "2", app="my_tasks", **broker)
-        answer = python("ask.py", **broker).finish(SECONDS)
+        answer = start_python("ask.py", **broker).finish(SECONDS)
         assert worker.stop() == 0, worker.log
         return answer, worker
 
@@ -127,8 +112,8 @@ def tasks_of(worker: WorkerProcess) -> list[str]:
 
 def test_a_driver_per_task_becomes_the_containers_and_moves_to_prefect_and_to_plain_async(
     celery: Callable[[], tuple[Any, WorkerProcess]],
-    python: Callable[..., FlowProcess],
-    start_flow: StartFlow,
+    start_python: StartPython,
+    start_flow: StartPython,
     neo4j_server: Server,
     tmp_path: Path,
 ) -> None:
@@ -159,7 +144,7 @@ def test_a_driver_per_task_becomes_the_containers_and_moves_to_prefect_and_to_pl
 
     third.apply(tmp_path)
     assert programs_in(tmp_path)["people.py"] == people
-    answer, count = opened(neo4j_server, lambda: python("ask.py").finish(SECONDS))
+    answer, count = opened(neo4j_server, lambda: start_python("ask.py").finish(SECONDS))
     check_people(neo4j_server, answer)
     assert count in third.after
 
@@ -173,10 +158,10 @@ def test_one_line_for_each_task_changes_from_celery_to_prefect() -> None:
 
 
 def test_lightrags_storage_becomes_ours_and_the_graph_stays(
-    python: Callable[..., FlowProcess], neo4j_server: Server, tmp_path: Path
+    start_python: StartPython, neo4j_server: Server, tmp_path: Path
 ) -> None:
     def ask() -> str:
-        process = python("my_rag.py")
+        process = start_python("my_rag.py")
         assert process.process.wait(SECONDS) == 0, process.log
         return process.output_file.read_text()
 

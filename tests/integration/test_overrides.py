@@ -13,7 +13,7 @@ from lightrag.kg.shared_storage import initialize_share_data
 from app_container import Container
 from tests.support import overridden
 from tests.support.overridden import ASK, PROVIDERS
-from tests.support.prefect_servers import StartFlow
+from tests.support.python_processes import StartPython
 from wiring.celery import async_task, setup
 from wiring.lightrag import register_storages
 
@@ -46,7 +46,7 @@ def test_celery_tasks_receive_it(wired: Container, name: str) -> None:
         assert coroutine.delay().get() is fake
 
 
-def test_prefect_flows_and_tasks_receive_it(start_flow: StartFlow) -> None:
+def test_prefect_flows_and_tasks_receive_it(start_flow: StartPython) -> None:
     answers = start_flow("-m", "tests.support.overridden").finish()
     assert answers == {name: [f"a fake {name}"] * 4 for name in PROVIDERS}
 

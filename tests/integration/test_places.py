@@ -80,25 +80,31 @@ def visit_all(folder: Path, running: ExitStack, flows: PrefectServer) -> Seen:
         **flows.environment | {"PREFECT_LOGGING_LEVEL": "ERROR", "NEO4J_MAX_POOL_SIZE": str(POOL_SIZE)},
     )
 
-    visits = [*shown(plain.finish()), *ask_web(web), ask_kernel(kernel)]
+    visits = [*shown(plain.finish(TIMEOUT)), *ask_web(web), ask_kernel(kernel)]
     kernel.finish()
     for pool, worker in workers.items():
         visits += ask_worker(folder, pool)
         worker.process.send_signal(signal.SIGTERM)
     assert [worker.process.wait(TIMEOUT) for worker in workers.values()] == [0, 0, 0]
-    visits += shown(prefect.finish())
-    logs = [plain.log, web.log, kernel.log, prefect.log, *(worker_log(folder, pool) for pool in workers)]
+    visits += shown(prefect.finish(TIMEOUT))
+    logs = [
+        plain.drivers,
+        web.drivers,
+        kernel.drivers,
+        prefect.drivers,
+        *(worker_log(folder, pool) for pool in workers),
+    ]
     return Seen(visits, logs)
 
 
 def ask_web(web: PlaceProcess) -> list[Visit]:
-    address = web.until_it_says(r"Uvicorn running on (\S+)")
+    address = web.until_it_says(r"Uvicorn running on (\S+)", TIMEOUT)
     visits = []
     for path, place in {
         "async": Place("FastAPI: an `async def` endpoint", "10 requests", loop="the server"),
         "sync": Place("FastAPI: a `def` endpoint", "10 requests"),
     }.items():
-        with visiting(place, web.log) as visit, httpx.Client(base_url=address, timeout=TIMEOUT) as client:
+        with visiting(place, web.drivers) as visit, httpx.Client(base_url=address, timeout=TIMEOUT) as client:
             visit.answers = [client.get(f"/{path}").raise_for_status().json() for _ in range(10)]
         visits.append(visit)
     web.process.send_signal(signal.SIGTERM)
@@ -108,7 +114,7 @@ def ask_web(web: PlaceProcess) -> list[Visit]:
 
 def ask_kernel(kernel: Kernel) -> Visit:
     kernel.run("import json; from tests.support.places import ask_async")
-    with visiting(Place("a Jupyter cell", "10 cells", loop="the kernel"), kernel.log) as visit:
+    with visiting(Place("a Jupyter cell", "10 cells", loop="the kernel"), kernel.drivers) as visit:
         visit.answers = [json.loads(kernel.run("print(json.dumps(await ask_async('cell')))")) for _ in range(10)]
     return visit
 

@@ -9,8 +9,9 @@ import pytest
 
 from tests import PROJECT
 from tests.support.places import ASYNC, LOG, SYNC, DriverLog
-from tests.support.prefect_servers import FlowProcess, PrefectServer
+from tests.support.prefect_servers import PrefectServer
 from tests.support.prefect_tasks import MAPPED
+from tests.support.python_processes import PythonProcess
 from tests.support.servers import Server
 
 POOL_SIZE = 5
@@ -32,7 +33,7 @@ def seen(prefect_server: PrefectServer, neo4j_server: Server, tmp_path_factory: 
         "PREFECT_LOGGING_LEVEL": "ERROR",
         LOG: str(log.file),
     }
-    process = FlowProcess(folder, "flows", environment, "-c", "from tests.support.prefect_tasks import main; main()")
+    process = PythonProcess(folder, "flows", environment, "-c", "from tests.support.prefect_tasks import main; main()")
     try:
         answers = process.finish()
     finally:

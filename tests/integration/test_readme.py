@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import PROJECT
+from tests.support.pages import write_programs
 from tests.support.servers import Server, forget_workspace
 
 README = (PROJECT / "README.md").read_text()
@@ -21,8 +22,7 @@ CELERY = (PROJECT / "docs" / "celery.md").read_text()
 @pytest.fixture(autouse=True)
 def _written_down(neo4j_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder with the README's files, and only what it says one needs."""
-    for name, body in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", README + CELERY, re.DOTALL):
-        Path(name).write_text(body)
+    write_programs(README + CELERY, Path())
     (yaml,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     Path("config.yaml").write_text(yaml)
     monkeypatch.delenv("APP_CONTAINER_CONFIG")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import uuid
 from collections.abc import Callable
@@ -14,8 +13,8 @@ import httpx
 from app_container import create_container
 from tests.support.business_calls import FIRST, SECOND, Note
 from tests.support.places import LOG, DriverLog
-from tests.support.prefect_servers import FlowProcess, PrefectServer
-from tests.support.waiting import until
+from tests.support.prefect_servers import PrefectServer
+from tests.support.python_processes import PythonProcess
 from tests.support.workers import WorkerProcess
 from wiring.celery.options import make_app
 
@@ -75,12 +74,12 @@ class Processes:
     def _environment(self, process: str) -> dict[str, str]:
         return {LOG: str(self.drivers(process).file), "LIGHTRAG_WORKING_DIR": str(self._folder / process)}
 
-    def _start(self, place: str, *arguments: str, **environment: str) -> FlowProcess:
-        process = FlowProcess(self._folder, place, self._environment(place) | environment, "-m", *arguments)
+    def _start(self, place: str, *arguments: str, **environment: str) -> PythonProcess:
+        process = PythonProcess(self._folder, place, self._environment(place) | environment, "-m", *arguments)
         self._running.callback(process.kill)
         return process
 
-    def _start_script(self, place: str, module: str, **environment: str) -> FlowProcess:
+    def _start_script(self, place: str, module: str, **environment: str) -> PythonProcess:
         return self._start(place, f"tests.support.{module}", place, self.workspace(place), **environment)
 
     def _start_worker(self) -> WorkerProcess:
@@ -106,13 +105,9 @@ class Processes:
                     notes[place].append(result.get(timeout=TIMEOUT))
         return notes
 
-    def _ask_web(self, web: FlowProcess) -> list[Note]:
-        def address() -> re.Match[str] | None:
-            assert web.process.poll() is None, web.log
-            return re.search(r"Uvicorn running on (\S+)", web.log)
-
-        workspace = self.workspace("fastapi")
-        with httpx.Client(base_url=until(address, TIMEOUT).group(1), timeout=TIMEOUT) as client:
+    def _ask_web(self, web: PythonProcess) -> list[Note]:
+        workspace, address = self.workspace("fastapi"), web.until_it_says(r"Uvicorn running on (\S+)", TIMEOUT)
+        with httpx.Client(base_url=address, timeout=TIMEOUT) as client:
             answers = [client.post(f"/learn/{workspace}", json=texts) for texts in (FIRST, SECOND)]
             answers += [client.post(f"/{call}/{workspace}") for call in ("count_mentions", "rank")]
         return [answer.raise_for_status().json() for answer in answers]

@@ -146,9 +146,9 @@ def show(visits: list[Visit]) -> None:
     print(json.dumps([asdict(visit) for visit in visits]))  # noqa: T201
 
 
-def shown(text: str) -> list[Visit]:
-    """What ``show`` printed, on the last line of ``text``."""
-    return [Visit(**row | {"place": Place(**row["place"])}) for row in json.loads(text.splitlines()[-1])]
+def shown(rows: list[dict[str, Any]]) -> list[Visit]:
+    """What ``show`` printed."""
+    return [Visit(**row | {"place": Place(**row["place"])}) for row in rows]
 
 
 def _write_log() -> None:

@@ -1,22 +1,17 @@
-"""A real Prefect server for the tests of a process, and the processes that run flows on it."""
+"""A real Prefect server for the tests of a process."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests import PROJECT
-from tests.support.families import end_family
 from tests.support.own_servers import AsProcess, free_port, until_it_answers
+from tests.support.python_processes import StartPython
 from tests.support.waiting import until
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
@@ -89,36 +84,6 @@ class PrefectServer:
         return found
 
 
-class FlowProcess:
-    """``python ARGUMENTS``, with what it prints, and what it prints on standard error in ``log``."""
-
-    def __init__(self, folder: Path, name: str, environment: dict[str, str], *arguments: str) -> None:
-        self.log_file, self.output_file = folder / f"{name}.log", folder / f"{name}.output"
-        with self.log_file.open("w") as log, self.output_file.open("w") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments],
-                env={**os.environ, **environment, "PYTHONPATH": f"{PROJECT}{os.pathsep}{folder}"},
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
-
-    def finish(self, seconds: float = 180) -> Any:
-        """Wait for its end, which must be a success; returns the JSON of the last line it printed."""
-        assert self.process.wait(seconds) == 0, self.log
-        return json.loads(self.output_file.read_text().splitlines()[-1])
-
-    def kill(self) -> None:
-        """End it and all it started at once, if it still runs."""
-        end_family(self.process)
-
-
 @pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
     """A server with a database in a folder of its own; stopped when the last test is done."""
@@ -144,20 +109,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         server.close()
 
 
-StartFlow = Callable[..., FlowProcess]
-
-
 @pytest.fixture
-def start_flow(prefect_server: PrefectServer, environment: dict[str, str], tmp_path: Path) -> Iterator[StartFlow]:
+def start_flow(prefect_server: PrefectServer, start_python: StartPython) -> StartPython:
     """Starts ``python ARGUMENTS`` with the test's settings and the Prefect server, and ends those that still run."""
-    started: list[FlowProcess] = []
-
-    def start(*arguments: str, **overrides: str) -> FlowProcess:
-        settings = environment | prefect_server.environment | overrides
-        process = FlowProcess(tmp_path, f"flow{len(started)}", settings, *arguments)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
+    return lambda *arguments, **overrides: start_python(*arguments, **prefect_server.environment | overrides)

@@ -70,6 +70,14 @@ def read_graph(server: Server, workspace: str) -> Graph:
     return Graph(dict(things), sorted((key for key, times in count.items() if times > 1), key=str))
 
 
+def size(server: Server, workspace: str) -> dict[str, int]:
+    """How many entities and relations there are; a graph of nearly nothing would prove nothing."""
+    (row,) = server.query(f"MATCH (n:`{workspace}`) RETURN count(n) AS entities, sum(COUNT {{(n)-->()}}) AS relations")
+    assert row["entities"] >= 4
+    assert row["relations"] >= 2
+    return row
+
+
 def vectors_in_files(folder: Path) -> dict[Key, frozenset[str]]:
     """The sources of each entity and relation that can be searched for, in a workspace's files of vectors."""
     return _sources([row for name in ("entities", "relationships") for row in _rows(folder / f"vdb_{name}.json")])
