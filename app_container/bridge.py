@@ -67,8 +67,15 @@ class BridgedSession:
 
     async def close(self) -> None:
         """Give the connection back."""
-        if not self._abandoned:
+        if self._abandoned:
+            return
+        try:
             await self._in_thread(self._session.close)
+        except BaseException:
+            # A caller that is cancelled before a thread is free takes the call along.
+            if not self._abandoned and self._session._connection is None:  # noqa: SLF001 - neo4j 6 has no public way
+                self._session.close()  # nothing is sent
+            raise
 
     async def run(self, query: Any, parameters: dict[str, Any] | None = None, **kwargs: Any) -> BridgedResult:
         """Run one auto-commit query and read its result completely."""

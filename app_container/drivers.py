@@ -5,17 +5,23 @@ Building a driver does no I/O: the first query opens the first connection.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from app_container.asking import ask, without_a_loop
 from app_container.errors import ServerUnavailableError
+from app_container.execution import lasts
 from app_container.foreign_loop import refuse_foreign_loops
 
 if TYPE_CHECKING:  # the driver takes 0.3 s to import; only who builds one pays
     from neo4j import AsyncDriver, Driver
 
+    from app_container.metrics import Metrics
     from app_container.settings import Neo4jSettings
 
+T = TypeVar("T")
 
 _LOCKED = "Neo.ClientError.Security.AuthenticationRateLimit"
 
@@ -35,29 +41,73 @@ def driver_options(settings: Neo4jSettings) -> dict[str, Any]:
             "notifications_min_severity",
             "transaction_timeout",
             "check_timeout",
+            "leak_detection_threshold",
         }
     )
 
 
-def build_sync_driver(settings: Neo4jSettings) -> Driver:
-    """A new driver for threads. It may be used by all threads of one process, and by no other process."""
+class DriverWatcher(Protocol):
+    """Is told of drivers before anybody uses them."""
+
+    def watch_driver(self, driver: Driver | AsyncDriver, lifetime: str) -> None:
+        """Watch a driver that was just made, and lives as long as ``process``, ``worker_loop`` or ``loop``."""
+
+
+def build_sync_driver(
+    settings: Neo4jSettings, metrics: Metrics | None = None, telemetry: DriverWatcher | None = None
+) -> Driver:
+    """A new driver for threads. It may be used by all threads of one process, and by no other process.
+
+    Args:
+        settings: where it connects, and how.
+        metrics: counts what happens in its pool.
+        telemetry: tells of its pool and its queries.
+    """
     from neo4j import GraphDatabase
 
-    return GraphDatabase.driver(settings.uri, **driver_options(settings))
+    driver = GraphDatabase.driver(settings.uri, **driver_options(settings))
+    if metrics is not None:
+        metrics.watch_driver(driver, "process")
+        metrics.watch_leaks(driver, settings.leak_detection_threshold)
+    if telemetry is not None:
+        telemetry.watch_driver(driver, "process")
+    return driver
 
 
-def build_async_driver(settings: Neo4jSettings) -> AsyncDriver:
-    """A new driver for the event loop that runs now. On another loop its methods raise ``ForeignLoopError``."""
+def build_async_driver(
+    settings: Neo4jSettings, metrics: Metrics | None = None, telemetry: DriverWatcher | None = None
+) -> AsyncDriver:
+    """A new driver for the event loop that runs now. On another loop its methods raise ``ForeignLoopError``.
+
+    Args:
+        settings: where it connects, and how.
+        metrics: counts what happens in its pool.
+        telemetry: tells of its pool and its queries.
+    """
     from neo4j import AsyncGraphDatabase
 
-    return refuse_foreign_loops(AsyncGraphDatabase.driver(settings.uri, **driver_options(settings)))
+    driver = AsyncGraphDatabase.driver(settings.uri, **driver_options(settings))
+    lifetime = "worker_loop" if lasts(asyncio.get_running_loop()) else "loop"
+    if metrics is not None:
+        metrics.watch_driver(driver, lifetime)
+        metrics.watch_leaks(driver, settings.leak_detection_threshold)
+    if telemetry is not None:
+        telemetry.watch_driver(driver, lifetime)
+    return refuse_foreign_loops(driver)
+
+
+def build_asking_driver(settings: Neo4jSettings) -> AsyncDriver:
+    """A new driver for ``ask``: one connection, on the event loop that runs now."""
+    from neo4j import AsyncGraphDatabase
+
+    return AsyncGraphDatabase.driver(settings.uri, **driver_options(settings) | {"max_connection_pool_size": 1})
 
 
 def check_connection(settings: Neo4jSettings) -> str:
     """Connect once with a driver of its own, and close it again.
 
     Args:
-        settings: where to connect, and how long to wait for a connection (``check_timeout``).
+        settings: where to connect, and how long to wait for an answer (``check_timeout``).
 
     Returns:
         The server's name and version, e.g. ``Neo4j/5.26.20``.
@@ -65,40 +115,59 @@ def check_connection(settings: Neo4jSettings) -> str:
     Raises:
         ServerUnavailableError: with one line that says why and what to do.
     """
-    from neo4j import GraphDatabase
-    from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError
+    return ask_server(settings, lambda driver: server_agent(driver, settings.database))
 
-    bounded = driver_options(settings) | {
-        "connection_acquisition_timeout": settings.check_timeout,
-        "connection_timeout": settings.check_timeout,
-        "max_transaction_retry_time": 0.0,
-        "max_connection_pool_size": 1,
-    }
-    where = f"Neo4j at {settings.uri}"
+
+async def server_agent(driver: AsyncDriver, database: str) -> str:
+    """The name and version of the server, after a query that shows that ``database`` answers."""
+    async with driver.session(database=database) as session:
+        summary = await (await session.run("RETURN 1")).consume()
+        return str(summary.server.agent)
+
+
+def ask_server(settings: Neo4jSettings, question: Callable[[AsyncDriver], Awaitable[T]]) -> T:
+    """Ask the server with a driver of its own, and close it again; from any thread.
+
+    Args:
+        settings: where to connect, and how long to wait for the answer (``check_timeout``).
+        question: uses the driver.
+
+    Raises:
+        ServerUnavailableError: with one line that says why and what to do.
+    """
+    seconds = settings.check_timeout
     try:
-        with (
-            GraphDatabase.driver(settings.uri, **bounded) as driver,
-            driver.session(database=settings.database) as session,
-        ):
-            server = session.run("RETURN 1").consume().server
-            return str(server.agent)
-    except AuthError:
-        raise ServerUnavailableError(
+        return without_a_loop(lambda: ask(lambda: build_asking_driver(settings), question, seconds), seconds)
+    except Exception as error:
+        if (why := why_unavailable(settings, error)) is None:
+            raise
+        raise ServerUnavailableError(why) from None
+
+
+def why_unavailable(settings: Neo4jSettings, error: Exception) -> str | None:
+    """One line for what the server, or the way to it, answered to ``ask``; None if ``error`` is another's."""
+    from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError, TransientError
+
+    where = f"Neo4j at {settings.uri}"
+    if isinstance(error, AuthError):
+        return (
             f"{where} refuses user {settings.username!r} with the password it was given; "
             "set NEO4J_USERNAME and NEO4J_PASSWORD"
-        ) from None
-    except ClientError as error:
+        )
+    if isinstance(error, ClientError):
         if error.code == _LOCKED:
-            raise ServerUnavailableError(
+            return (
                 f"{where} has locked user {settings.username!r} for some seconds, after several wrong passwords; "
                 "wait, then start again with the right NEO4J_PASSWORD"
-            ) from None
+            )
         fix = "set NEO4J_DATABASE to one that exists" if "Database" in (error.code or "") else "see the server's log"
-        message = f"{where}, database {settings.database!r}: {_one_line(error)}; {fix}"
-        raise ServerUnavailableError(message) from None
-    except (DriverError, Neo4jError, OSError, ValueError) as error:
+        return f"{where}, database {settings.database!r}: {_one_line(error)}; {fix}"
+    if isinstance(error, TransientError):  # it has no thread free, or its database is not started
+        return f"{where}, database {settings.database!r}: {_one_line(error)}; this may pass, so try again"
+    if isinstance(error, DriverError | Neo4jError | OSError | ValueError):
         fix = "start it, or set NEO4J_URI (a local one: lightrag-neo4j neo4j start)"
-        raise ServerUnavailableError(f"{where} does not answer: {_one_line(error)}; {fix}") from None
+        return f"{where} does not answer: {_one_line(error)}; {fix}"
+    return None
 
 
 def _one_line(error: BaseException) -> str:

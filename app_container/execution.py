@@ -43,13 +43,18 @@ def mark_lasting(loop: asyncio.AbstractEventLoop) -> None:
     loop.__dict__[_LASTING] = True
 
 
+def lasts(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether that was said of ``loop``."""
+    return _LASTING in loop.__dict__
+
+
 def execution() -> Execution:
     """Find out where the caller runs. Never imports Celery or Prefect: who runs inside one has imported it."""
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return _PLAIN_THREAD
-    if _LASTING in loop.__dict__:
+    if lasts(loop):
         return _LASTING_LOOP
     if _in_celery_task():
         return _CELERY_LOOP

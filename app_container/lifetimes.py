@@ -15,9 +15,14 @@ import atexit
 import os
 
 from app_container.loop_local import LoopLocalResource, close_loops, forget_loops
-from app_container.process_singleton import ProcessSingleton, close_singletons, start_singletons_empty
+from app_container.process_singleton import (
+    KeptProcessSingleton,
+    ProcessSingleton,
+    close_singletons,
+    start_singletons_empty,
+)
 
-__all__ = ["LoopLocalResource", "ProcessSingleton"]
+__all__ = ["KeptProcessSingleton", "LoopLocalResource", "ProcessSingleton"]
 
 
 @atexit.register

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 from dependency_injector import providers
 
 from app_container.errors import EndingLoopError, NoRunningLoopError
+from app_container.leaks.leaks import tell_closed_with_loop
 from app_container.loop_connections import cut_connections, open_connections, until_closed, watch_connections
 from app_container.process_singleton import build, keep_inherited
 
@@ -189,6 +190,8 @@ def _close_slots_before_the_loop(loop: asyncio.AbstractEventLoop) -> None:
     def close() -> None:
         try:
             if not loop.is_closed() and not loop.is_running():
+                for slot in _open_slots(loop):
+                    tell_closed_with_loop(slot.value)
                 _end_connections(loop)
         finally:
             close_loop()

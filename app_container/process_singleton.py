@@ -45,8 +45,11 @@ class ProcessSingleton(providers.Resource[T], Generic[T]):
                 if value is None:
                     value = self._value = build(self, args, kwargs)
                     _singletons[self] = next(_order)  # again: what it was made from is older
-                    _log.info("opened %s in process %d", type(value).__name__, os.getpid())
+                    self._tell_opened(value)
         return value
+
+    def _tell_opened(self, value: T) -> None:
+        _log.info("opened %s in process %d", type(value).__name__, os.getpid())
 
     @property
     def initialized(self) -> bool:
@@ -81,6 +84,21 @@ class ProcessSingleton(providers.Resource[T], Generic[T]):
             keep_inherited(self._value)
         self._value = None
         self._lock = threading.RLock()
+
+
+class KeptProcessSingleton(ProcessSingleton[T], Generic[T]):
+    """The same for a value that has nothing to close: it is never shut down, so what it knows is not lost."""
+
+    @property
+    def initialized(self) -> bool:
+        """Whether there is something to shut down: never."""
+        return False
+
+    def shutdown(self) -> None:
+        """Leave it."""
+
+    def _tell_opened(self, value: T) -> None:
+        """Say nothing: it is not to be closed, either."""
 
 
 _singletons: weakref.WeakKeyDictionary[ProcessSingleton[Any], int] = weakref.WeakKeyDictionary()

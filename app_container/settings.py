@@ -34,6 +34,7 @@ from app_container.explain import explain
 
 URI_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 MAX_WORKSPACE_LENGTH = 128
+SECRET_WORDS = ("password", "secret", "api_key", "apikey", "access_key", "token")
 GraphStorage = Literal["Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage", "Neo4JStorage"]
 
 
@@ -77,11 +78,19 @@ def _check_broker_url(url: str) -> str:
     return url
 
 
+def _check_pushgateway_url(url: str) -> str:
+    if not re.match(r"https?://[^@]+$", url):
+        raise PydanticCustomError(
+            "pushgateway_url", "an address such as http://localhost:9091, without user and password"
+        )
+    return url
+
+
 def _free_form(value: Any) -> Any:
     """Give text written without quotes its YAML type, and hide what is secret, in settings that take anything."""
     if isinstance(value, dict):
         return {
-            str(key): SecretStr(item) if isinstance(item, str) and _is_secret(str(key)) else _free_form(item)
+            str(key): SecretStr(item) if isinstance(item, str) and is_secret(str(key)) else _free_form(item)
             for key, item in value.items()
         }
     if isinstance(value, list):
@@ -89,8 +98,9 @@ def _free_form(value: Any) -> Any:
     return value.typed() if isinstance(value, PlainText) else value
 
 
-def _is_secret(key: str) -> bool:
-    return any(word in key.lower() for word in ("password", "secret", "api_key", "apikey", "access_key", "token")) and (
+def is_secret(key: str) -> bool:
+    """Whether a setting of this name, among those that take anything, holds a secret."""
+    return any(word in key.lower() for word in SECRET_WORDS) and (
         "tokens" not in key.lower() and "token_size" not in key.lower()
     )
 
@@ -121,6 +131,7 @@ class Neo4jSettings(_Section):
     transaction_timeout: PositiveFloat = 60.0
     check_timeout: PositiveFloat = 10.0
     keep_alive: bool = True
+    leak_detection_threshold: NonNegativeFloat = 120.0
     notifications_min_severity: Literal["OFF", "WARNING", "INFORMATION"] = "OFF"
 
 
@@ -165,6 +176,29 @@ class WorkerLoopSettings(_Section):
     shutdown_timeout: PositiveFloat = 10.0
 
 
+class MetricsSettings(_Section):
+    """Where the figures of a worker's processes go; times in seconds."""
+
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    host: str = Field("127.0.0.1", min_length=1)
+    pushgateway_url: Annotated[str, AfterValidator(_check_pushgateway_url)] | None = Field(None, repr=False)
+    push_interval: PositiveFloat = 15.0
+    data_dir: Path = Path(".lightrag/metrics")
+
+
+class OpenTelemetrySettings(_Section):
+    """Whether the application's OpenTelemetry providers are told of tasks, documents, queries and pools."""
+
+    enabled: bool = False
+
+
+class LoggingSettings(_Section):
+    """The log lines of a worker and of the ready deployment."""
+
+    format: Literal["text", "json"] = "text"
+    neo4j_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = None
+
+
 class CelerySettings(_Section):
     """The ready worker ``wiring.celery_app``; names are Celery's own, times in seconds."""
 
@@ -207,6 +241,9 @@ class Settings(_Section):
     neo4j: Neo4jSettings
     lightrag: LightRAGSettings = LightRAGSettings()
     worker_loop: WorkerLoopSettings = WorkerLoopSettings()
+    logging: LoggingSettings = LoggingSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    opentelemetry: OpenTelemetrySettings = OpenTelemetrySettings()
     celery: CelerySettings = CelerySettings()
 
 

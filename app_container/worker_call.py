@@ -37,6 +37,11 @@ class Call(Generic[T]):
         return getattr(self._coroutine, "__qualname__", "the coroutine")
 
     @property
+    def has_begun(self) -> bool:
+        """Whether the loop has made a task of it."""
+        return self._task is not None
+
+    @property
     def missed(self) -> str:
         """What there is to say when its time is over."""
         return f"{self.name} did not end within {self._timeout:g} s"

@@ -13,11 +13,14 @@ import threading
 import time
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from app_container.errors import WorkerLoopError
 from app_container.execution import mark_lasting
 from app_container.worker_call import Call, NothingComesError
+
+if TYPE_CHECKING:
+    from app_container.metrics import Metrics
 
 T = TypeVar("T")
 _log = logging.getLogger("app_container")
@@ -34,9 +37,10 @@ class WorkerLoop:
     Args:
         shutdown_timeout: seconds that coroutines have for their clean-up, when their caller is interrupted and when
             the loop is closed.
+        metrics: tells how much it has to do.
     """
 
-    def __init__(self, shutdown_timeout: float = 10.0) -> None:
+    def __init__(self, shutdown_timeout: float = 10.0, metrics: Metrics | None = None) -> None:
         self._shutdown_timeout = shutdown_timeout
         self._ending = threading.Event()
         self._close_once = threading.Lock()
@@ -53,6 +57,23 @@ class WorkerLoop:
         except BaseException:  # also an interruption of the caller, who will not know that there is something to close
             self.close()
             raise
+        if metrics is not None:
+            metrics.watch_worker_loop(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not closed."""
+        return not self._loop.is_closed()
+
+    @property
+    def queued(self) -> int:
+        """How many coroutines wait for their first turn."""
+        return sum(not call.has_begun for call in list(self._calls))
+
+    @property
+    def active(self) -> int:
+        """How many coroutines have begun and not ended."""
+        return sum(call.has_begun for call in list(self._calls))
 
     def run(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:
         """Run ``coroutine`` on the worker loop and return its result.
@@ -121,6 +142,27 @@ class WorkerLoop:
                     await _wait_through_cancellations(ended, self._shutdown_timeout)
                 self._abandon(call)
             raise
+
+    def next_turn(self) -> concurrent.futures.Future[None]:
+        """What is done as soon as the loop takes a turn; never, while something blocks it. From any thread.
+
+        Returns:
+            A future, which may be cancelled; it holds a ``WorkerLoopError`` if the loop is closed.
+        """
+        turn: concurrent.futures.Future[None] = concurrent.futures.Future()
+
+        def take() -> None:
+            if turn.set_running_or_notify_cancel():
+                turn.set_result(None)
+
+        if self._is_here():
+            take()
+            return turn
+        try:
+            self._loop.call_soon_threadsafe(take)
+        except RuntimeError:
+            turn.set_exception(WorkerLoopError("the worker loop is closed"))
+        return turn
 
     def _is_here(self) -> bool:
         return threading.current_thread() is self._thread

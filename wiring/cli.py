@@ -21,11 +21,13 @@ from app_container.errors import MissingExtraError, describe
 from wiring.check import check as check_all
 from wiring.cli_leases import leases
 from wiring.cli_output import ConfigOption, JsonOption, WorkspaceOption, err, out, print_error, print_json, show
+from wiring.cli_stats import show_stats
 from wiring.corpus import read_files
 from wiring.lightrag.document_checks import check_document_id, check_question
 from wiring.lightrag.errors import InvalidDocumentError
 from wiring.lightrag.results import QueryMode
 from wiring.lightrag.workspaces import check_workspace
+from wiring.probe import Probe, answer_probe
 from wiring.progress import download_progress, insert_with_progress
 from wiring.runner import choose_runner
 
@@ -38,6 +40,7 @@ app = typer.Typer(
 neo4j = typer.Typer(no_args_is_help=True, help="A real Neo4j on this machine, without Docker and without Java.")
 app.add_typer(neo4j, name="neo4j")
 app.add_typer(leases, name="leases")
+app.command("stats", epilog="Example: `lightrag-neo4j stats --watch 2`, or `lightrag-neo4j stats --json`")(show_stats)
 
 HomeOption = Annotated[Path, typer.Option("--home", help="Folder of the server.", envvar="LIGHTRAG_NEO4J_HOME")]
 
@@ -65,10 +68,16 @@ def _root(show_version: Annotated[bool, typer.Option("--version", help="Print th
         raise typer.Exit
 
 
-@app.command(epilog="Example: `lightrag-neo4j check --json`")
-def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+@app.command(epilog="Example: `lightrag-neo4j check --json`, or `lightrag-neo4j check --probe readiness`")
+def check(
+    probe: Annotated[Probe | None, typer.Option(help="One line of JSON and an exit code, for Kubernetes.")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check the configuration and the server, and show what will be used."""
     container = create_container(config)
+    if probe is not None:
+        raise typer.Exit(0 if answer_probe(container, probe) else 1)
     show({"config": str(find_config(config)), **check_all(container)}, as_json=as_json)
 
 

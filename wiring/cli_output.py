@@ -37,5 +37,11 @@ def show(facts: dict[str, Any], *, as_json: bool) -> None:
         return
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
-        table.add_row(name, Text(str(value)))
+        table.add_row(name, Text(_in_lines(value)))
     out.print(table)
+
+
+def _in_lines(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {part}" for name, part in value.items())
+    return "\n".join(value) or "none" if isinstance(value, list) else str(value)

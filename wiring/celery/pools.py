@@ -28,6 +28,11 @@ class Pool:
     spawns: bool
 
     @property
+    def processes(self) -> int:
+        """How many processes run tasks."""
+        return self.children or 1
+
+    @property
     def forked(self) -> int:
         """How many of its children inherit what their parent has."""
         return 0 if self.spawns else self.children

@@ -22,12 +22,17 @@ running_request: ContextVar[Context | None] = ContextVar("running_request", defa
 """The request of the task that a coroutine on the worker loop belongs to."""
 
 
+def request_here() -> Context | None:
+    """The request of the task that runs here; None where none does."""
+    return running_request.get() or (current_task.request if current_task else None)
+
+
 class TaskIdFormatter(ColorFormatter):
     """Celery's formatter, for formats that say ``celery_task_id``."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line, with the task that runs where it is logged."""
-        request = running_request.get() or (current_task.request if current_task else None)
+        request = request_here()
         record.celery_task_id = (request and request.id) or "-"
         return super().format(record)
 

@@ -30,6 +30,8 @@ def register_storages(container: Container | None = None) -> None:
     """
     try:
         from lightrag.kg import STORAGE_IMPLEMENTATIONS, STORAGES
+
+        import wiring.lightrag.upstream_storage  # noqa: F401 - before LightRAG does, and changes the driver's log
     except ModuleNotFoundError as error:
         raise MissingExtraError("LightRAG", "lightrag", error.name) from None
     ours = [("GRAPH_STORAGE", name, GRAPH_STORAGES_MODULE) for name in GRAPH_STORAGES]

@@ -17,10 +17,21 @@ POLL_INTERVAL = 0.1
 """Seconds between two attempts while a document is being deleted."""
 
 
+_TRACK = "insert-"
+
+
 async def store_document(
-    rag: LightRAG, key: str, text: str, source: str | None
+    rag: LightRAG, key: str, text: str, source: str | None, place: str | None = None
 ) -> tuple[Literal["processed", "unchanged", "duplicate"], str | None]:
-    """Make the document durable in the document status, unless it is. Returns what it is, and of what a duplicate."""
+    """Make the document durable in the document status, unless it is. Returns what it is, and of what a duplicate.
+
+    Args:
+        rag: the workspace's LightRAG.
+        key: the document.
+        text: what it says.
+        source: where it came from.
+        place: what tells who works on it where it was accepted, as ``Telemetry.place`` does; it is stored with it.
+    """
     from lightrag.base import DocStatus
     from lightrag.exceptions import PipelineReservationConflictError
     from lightrag.utils import sanitize_text_for_encoding
@@ -30,7 +41,7 @@ async def store_document(
     row = await rag.doc_status.get_by_id(key)
     is_new = row is None
     if row is None:
-        track_id = f"insert-{uuid.uuid4().hex}"
+        track_id = f"{_TRACK}{place or uuid.uuid4().hex}"
         while True:
             try:
                 await rag.apipeline_enqueue_documents([text], ids=[key], file_paths=[source or ""], track_id=track_id)
@@ -54,9 +65,18 @@ async def store_document(
     if row["status"] == DocStatus.PROCESSED:
         return "unchanged", None
     if row["status"] == DocStatus.FAILED:
-        metadata = doc_status_reset_metadata(row)
-        await rag.doc_status.upsert({key: {**row, "status": DocStatus.PENDING, "error_msg": "", "metadata": metadata}})
+        again = {"status": DocStatus.PENDING, "error_msg": "", "metadata": doc_status_reset_metadata(row)}
+        await rag.doc_status.upsert({key: {**row, **again, **_at(place)}})
     return "processed", None
+
+
+def _at(place: str | None) -> dict[str, str]:
+    return {} if place is None else {"track_id": f"{_TRACK}{place}"}
+
+
+def accepted_at(track_id: str | None) -> str | None:
+    """What ``store_document`` was told of the place, if it was told something, out of what LightRAG keeps."""
+    return track_id.removeprefix(_TRACK) if track_id else None
 
 
 async def set_aside(rag: LightRAG, key: str, reason: str) -> None:

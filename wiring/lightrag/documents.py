@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import logging
 import time
-import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, get_args
 
@@ -24,19 +22,23 @@ from wiring.lightrag.document_checks import (
 from wiring.lightrag.errors import (
     DocumentFailedError,
     DocumentNotFoundError,
-    DocumentTimeoutError,
     EmptyWorkspaceError,
     InvalidDocumentError,
     QueryFailedError,
+    outcome_of,
 )
 from wiring.lightrag.fence import check_open, open_for_deletion
 from wiring.lightrag.gate import passing_errors
 from wiring.lightrag.ingest import POLL_INTERVAL, Report
+from wiring.lightrag.log_context import about
 from wiring.lightrag.results import Answer, Deleted, Inserted, QueryMode
+from wiring.lightrag.time_bound import time_bound, where_cut
+from wiring.opentelemetry.telemetry import OFF, Telemetry, Work
 
 if TYPE_CHECKING:
     from lightrag.base import DeletionResult
 
+    from app_container.metrics import Metrics
     from app_container.settings import LightRAGSettings
     from wiring.lightrag.pipeline import Pipeline
     from wiring.lightrag.workspaces import Workspaces
@@ -66,11 +68,17 @@ class Documents:
     Args:
         settings: bounds for one document, and the default workspace.
         workspaces: gives the LightRAG of a workspace.
+        metrics: counts what becomes of documents.
+        telemetry: tells what is done with them.
     """
 
-    def __init__(self, settings: LightRAGSettings, workspaces: Workspaces) -> None:
+    def __init__(
+        self, settings: LightRAGSettings, workspaces: Workspaces, metrics: Metrics, telemetry: Telemetry = OFF
+    ) -> None:
         self._settings = settings
         self._workspaces = workspaces
+        self._metrics = metrics
+        self._telemetry = telemetry
 
     @_on_the_worker_loop
     async def insert(
@@ -106,17 +114,24 @@ class Documents:
         started = time.monotonic()
         name = self._workspaces.check_name(workspace)
         source = source_name(file_path)
-        check_document(text, document_id, self._settings.max_document_bytes)
+        try:
+            check_document(text, document_id, self._settings.max_document_bytes)
+        except InvalidDocumentError as error:
+            self._metrics.document_done(outcome_of(error), time.monotonic() - started)
+            raise
         key = document_id or make_document_id(text, source)
         try:
-            async with self._bounded(f"document {key!r} is not processed", "insert it again to take it up"):
+            missed = f"document {key!r} is not processed"
+            async with self._work("insert_document", name, key, missed, "insert it again to take it up"):
                 rag = await self._workspaces.get(name)
-                status, original = await store_document(rag, key, text, source)
+                status, original = await store_document(rag, key, text, source, self._telemetry.place())
                 row = await self._workspaces.ingest(rag).until_final(original or key, report)
         except BaseException as error:
-            self._log(logging.WARNING, key, name, started, f"not processed: {describe(error)}{_where_cut(error)}")
+            self._log(logging.WARNING, key, name, started, f"not processed: {describe(error)}{where_cut(error)}")
+            self._metrics.document_done(outcome_of(error), time.monotonic() - started)
             raise
         self._log(logging.INFO, key, name, started, status)
+        self._metrics.document_done(status, time.monotonic() - started)
         return Inserted(
             document_id=key,
             workspace=name,
@@ -149,16 +164,17 @@ class Documents:
             DocumentTimeoutError: it is not done after ``document_timeout`` seconds.
         """
         key = document_id or make_document_id(text, source_name(file_path))
-        async with self._bounded(f"document {key!r} is not set aside", "set it aside again"):
-            rag = await self._workspaces.get(self._workspaces.check_name(workspace))
+        name = self._workspaces.check_name(workspace)
+        async with self._work("set_aside", name, key, f"document {key!r} is not set aside", "set it aside again"):
+            rag = await self._workspaces.get(name)
             await set_aside(rag, key, str(error))
 
     def _log(self, level: int, key: str, workspace: str, started: float, what: str) -> None:
         """One line for each document, which says what it cost."""
         seconds, in_use = time.monotonic() - started, self._workspaces.connections_in_use()
-        _log.log(
-            level, "document %r, workspace %r: %s, %.2f s, %d connections in use", key, workspace, what, seconds, in_use
-        )
+        said = "document %r, workspace %r: %s, %.2f s, %d connections in use"
+        with about(workspace, key):
+            _log.log(level, said, key, workspace, what, seconds, in_use)
 
     @_on_the_worker_loop
     async def query(self, text: str, *, mode: QueryMode = "mix", workspace: str | None = None) -> Answer:
@@ -183,7 +199,7 @@ class Documents:
         check_question(text)
         if mode not in get_args(QueryMode):
             raise InvalidDocumentError(f"mode {mode!r} is unknown; use one of {', '.join(get_args(QueryMode))}")
-        async with self._bounded("there is no answer", "ask again"):
+        async with self._work("query", name, None, "there is no answer", "ask again"):
             rag = await self._workspaces.get(name)
             try:
                 with passing_errors() as errors:
@@ -228,7 +244,8 @@ class Documents:
         """
         name = self._workspaces.check_name(workspace)
         check_document_id(document_id)
-        async with self._bounded(f"document {document_id!r} is not removed", "delete it again"):
+        missed = f"document {document_id!r} is not removed"
+        async with self._work("delete_document", name, document_id, missed, "delete it again"):
             rag = await self._workspaces.get(name)
             with passing_errors() as errors:
                 result, again = await self._workspaces.alone(rag, lambda: _delete(rag, document_id, again=again))
@@ -240,17 +257,13 @@ class Documents:
         return Deleted(document_id=document_id, workspace=name, status="deleted")
 
     @contextlib.asynccontextmanager
-    async def _bounded(self, what: str, fix: str) -> AsyncIterator[None]:
-        seconds = self._settings.document_timeout
-        try:
-            async with asyncio.timeout(seconds) as bound:
+    async def _work(
+        self, what: Work, workspace: str, document_id: str | None, missed: str, fix: str
+    ) -> AsyncIterator[None]:
+        """Let logs and traces tell what is done meanwhile, and bound how long it takes."""
+        with about(workspace, document_id), self._telemetry.work(what, workspace, document_id):
+            async with time_bound(self._settings.document_timeout, missed, fix):
                 yield
-        except TimeoutError:
-            if not bound.expired():
-                raise
-            raise DocumentTimeoutError(
-                f"{what} after {seconds:g} s; {fix}, or raise LIGHTRAG_DOCUMENT_TIMEOUT"
-            ) from None
 
 
 async def _delete(rag: Pipeline, document_id: str, *, again: bool) -> tuple[DeletionResult, bool]:
@@ -263,17 +276,6 @@ async def _delete(rag: Pipeline, document_id: str, *, again: bool) -> tuple[Dele
         else:
             await check_open(rag)
             await pause(POLL_INTERVAL)  # somebody works without a lease, with LightRAG itself
-
-
-def _where_cut(error: BaseException) -> str:
-    """The calls that were waited for when time was up, which tells what hangs; nothing of other errors."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, asyncio.CancelledError):
-        cause = cause.__context__
-    if cause is None:
-        return ""
-    calls = [frame.name for frame in traceback.extract_tb(cause.__traceback__)]
-    return f", cut in {' > '.join(calls)}"
 
 
 def _last(errors: list[BaseException]) -> BaseException | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from app_container.errors import AppContainerError, PassingError
+from app_container.transient import passing_cause
 
 
 class InvalidDocumentError(AppContainerError, ValueError):
@@ -50,3 +53,18 @@ class EmptyWorkspaceError(AppContainerError):
 
 class QueryFailedError(AppContainerError):
     """LightRAG could not answer."""
+
+
+def outcome_of(error: BaseException) -> str:
+    """What became of a document that ``error`` ended, in one word, for figures.
+
+    Returns:
+        ``refused``, ``timed_out``, ``cancelled``, ``postponed`` (the error passes by itself), or ``failed``.
+    """
+    if isinstance(error, InvalidDocumentError | DocumentConflictError):
+        return "refused"
+    if isinstance(error, DocumentTimeoutError):
+        return "timed_out"
+    if isinstance(error, asyncio.CancelledError):
+        return "cancelled"
+    return "failed" if passing_cause(error) is None else "postponed"

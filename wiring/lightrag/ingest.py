@@ -15,6 +15,7 @@ from wiring.lightrag.leases.keeping import given_back, work_under
 from wiring.lightrag.leases.lease import Lease
 from wiring.lightrag.leases.line import LONGEST_PAUSE, Line
 from wiring.lightrag.leases.store import LeaseStore, Waiting
+from wiring.lightrag.log_context import about
 
 if TYPE_CHECKING:
     from wiring.lightrag.pipeline import Pipeline
@@ -139,16 +140,17 @@ class Ingest:
                 seen = waiting.last
                 await self._rag.look_again()
 
-        try:
-            async with given_back(self._leases, lease):
-                while True:
-                    await work_under(self._leases, lease, self._rag.apipeline_process_enqueue_documents, look_again)
-                    last = await self._leases.give_back(lease, seen)
-                    if last is None:
-                        return
-                    seen = last
-        except LeaseLostError:
-            return  # who waits here asks again
+        with about(self._rag.workspace):
+            try:
+                async with given_back(self._leases, lease):
+                    while True:
+                        await work_under(self._leases, lease, self._rag.apipeline_process_enqueue_documents, look_again)
+                        last = await self._leases.give_back(lease, seen)
+                        if last is None:
+                            return
+                        seen = last
+            except LeaseLostError:
+                return  # who waits here asks again
 
     async def _leave(self) -> None:
         self._needs_it_alone, self._ask_again = False, 0.0

@@ -28,12 +28,15 @@ from lightrag.utils_pipeline import resolve_doc_file_path
 
 from app_container.errors import describe
 from app_container.transient import passing_cause
+from wiring.lightrag.acceptance import accepted_at
 from wiring.lightrag.cancelling import ending_for_certain
 from wiring.lightrag.errors import DocumentFailedError, DocumentPostponedError
 from wiring.lightrag.interruptions import count_interruptions, suspects
 from wiring.lightrag.leases.guarded_storages import guard_storages
 from wiring.lightrag.leases.lease import Lease, held_lease
 from wiring.lightrag.leases.store import LeaseStore
+from wiring.lightrag.log_context import about
+from wiring.opentelemetry.telemetry import OFF, Telemetry
 
 _log = logging.getLogger("wiring.lightrag")
 
@@ -55,6 +58,9 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
 
     leases: LeaseStore
     """Where the lease is that runs work under; set when it is built."""
+
+    telemetry: Telemetry = OFF
+    """Is told which document is processed."""
 
     async def initialize_storages(self) -> None:
         """Open the storages; see LightRAG."""
@@ -78,6 +84,12 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
         if super()._feeder_should_yield(ctx, ingress, check_auto=check_auto):
             return True
         return check_auto and bool(ingress.counts().get("auto_rescan_pending"))
+
+    async def process_single_document(self, *, doc_id: str, status_doc: Any, **rest: Any) -> None:
+        """Process one of the documents of a run; see LightRAG."""
+        accepted = accepted_at(status_doc.track_id)
+        with about(self.workspace, doc_id), self.telemetry.work("process_document", self.workspace, doc_id, accepted):
+            await super().process_single_document(doc_id=doc_id, status_doc=status_doc, **rest)
 
     # LightRAG cancels these tasks once at the end of a run, and waits for them without a bound. One that did not end
     # would keep the run going, and the lease with it.
@@ -168,6 +180,7 @@ class Pipeline(LightRAG):  # type: ignore[misc]  # LightRAG has no type informat
     async def _finalize_doc_failure(self, *, error: BaseException, **rest: Any) -> None:
         if (lease := held_lease()) and lease.is_over:
             return  # another process has the document by now
+        self.telemetry.work_failed(error)
         cause = passing_cause(error) or (error if isinstance(error, IndexFlushError) else None)
         if cause is not None:
             error = _ToldAsPassing(f"{_PASSING}{describe(cause)}")

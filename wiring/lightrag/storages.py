@@ -11,19 +11,19 @@ from typing import Any
 
 from dependency_injector.providers import Provider as ProviderType
 from dependency_injector.wiring import Provide, Provider, inject
-from lightrag.kg.neo4j_impl import Neo4JStorage
 from lightrag.kg.shared_storage import get_data_init_lock
 
 from app_container.bridge import BridgedDriver
 from app_container.container import Container, latest_container
 from app_container.errors import NotWiredError
 from app_container.execution import Execution, execution
-from app_container.pool import connections_in_use
+from app_container.pools.in_use import connections_in_use
 from app_container.settings import Settings
 from wiring.lightrag.fulltext import find_index, is_taken, own_name
 from wiring.lightrag.gate import Gate, GatedDriver
 from wiring.lightrag.loop_locks import use_loops_locks
 from wiring.lightrag.schema import ensure_unique_entities
+from wiring.lightrag.upstream_storage import Neo4JStorage
 
 _log = logging.getLogger("wiring.lightrag")
 

@@ -16,6 +16,7 @@ from wiring.lightrag.file_home import claim_home
 from wiring.lightrag.ingest import Ingest
 from wiring.lightrag.leases.keeping import alone
 from wiring.lightrag.working_dir import claim_working_dir, release_working_dir, unwritable
+from wiring.opentelemetry.telemetry import OFF, Telemetry
 
 if TYPE_CHECKING:  # LightRAG takes seconds to import; the container, which names this module, must not
     from app_container.settings import LightRAGSettings
@@ -43,12 +44,16 @@ class Workspaces:
         settings: how to build them.
         worker_loop: the loop they live on.
         leases: where the leases of workspaces are.
+        telemetry: tells what is done with documents.
     """
 
-    def __init__(self, settings: LightRAGSettings, worker_loop: WorkerLoop, leases: LeaseStore) -> None:
+    def __init__(
+        self, settings: LightRAGSettings, worker_loop: WorkerLoop, leases: LeaseStore, telemetry: Telemetry = OFF
+    ) -> None:
         self._settings = settings
         self.worker_loop = worker_loop
         self._leases = leases
+        self._telemetry = telemetry
         self._built: dict[str, Pipeline] = {}
         self._ingests: dict[str, Ingest] = {}
         self._building = asyncio.Lock()
@@ -69,6 +74,7 @@ class Workspaces:
                 await claim_home(self._leases.session, self._settings, name)
                 await _initialize(rag, self._settings)
                 rag.leases = self._leases
+                rag.telemetry = self._telemetry
                 self._built[name] = rag
             return self._built[name]
 

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import dependency_injector.wiring
 
-from app_container.container import current_container
 from app_container.injection import ensure_wired, hide_injected
+from wiring.prefect.runs import container_of_run
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -31,13 +31,13 @@ def inject(function: Function) -> Function:
 
         @functools.wraps(function)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            ensure_wired(current_container(), function)
+            ensure_wired(container_of_run(), function)
             return await injecting(*args, **kwargs)
     else:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            ensure_wired(current_container(), function)
+            ensure_wired(container_of_run(), function)
             return injecting(*args, **kwargs)
 
     return show(run, function)  # type: ignore[return-value]

@@ -10,10 +10,10 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 
-from app_container.container import current_container
 from app_container.injection import ensure_wired
 from app_container.transient import passing_cause
 from wiring.prefect.injection import show
+from wiring.prefect.runs import container_of_run
 
 AsyncFunction = TypeVar("AsyncFunction", bound=Callable[..., Coroutine[Any, Any, Any]])
 
@@ -43,7 +43,7 @@ def async_task(**options: Any) -> Callable[[AsyncFunction], Task[..., Any]]:
     def decorate(function: AsyncFunction) -> Task[..., Any]:
         @functools.wraps(function)
         async def run(*args: Any, **kwargs: Any) -> Any:
-            container = current_container()
+            container = container_of_run()
             ensure_wired(container, function)
             return await container.worker_loop().run_async(function(*args, **kwargs))
 
