@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-prefect test unit browser faults lint bench lock clean
+.PHONY: help demo demo-prefect test unit browser prometheus local faults lint bench lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ unit: $(VENV)/installed ## Run the tests that need no server
 
 browser: $(VENV)/installed ## Look at Prefect's pages of real runs in Chromium, which must be there
 	@$(BIN)/python -m pytest tests/browser -n0
+
+prometheus: $(VENV)/installed ## Read every figure through a real Prometheus, which must be there
+	@$(BIN)/python -m pytest tests/prometheus -n0
+
+local: $(VENV)/installed ## Start, use and stop the Neo4j that needs no Docker, and run the demo
+	@$(BIN)/python -m pytest tests/local
 
 faults: $(VENV)/installed ## Kill, stop and restart everything under real workers, on each broker; 40 minutes
 	@$(BIN)/python -m pytest tests/faults --all-faults

@@ -2,5 +2,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
 
-SETTINGS = ("NEO4J_", "LIGHTRAG_", "CELERY_", "WORKER_LOOP_", "APP_CONTAINER_", "OPENAI_", "PREFECT_")
+SETTINGS = (
+    "NEO4J_", "LIGHTRAG_", "CELERY_", "WORKER_LOOP_", "APP_CONTAINER_", "OPENAI_", "PREFECT_", "METRICS_", "LOG_",
+    "OPENTELEMETRY_", "OTEL_",
+)  # fmt: skip
 """How the names of environment variables begin that would change what is tested."""

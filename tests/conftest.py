@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.support.python_processes",
     "tests.support.prefect_servers",
     "tests.support.openai_server",
+    "tests.support.telemetry",
 ]
 
 

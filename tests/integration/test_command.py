@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -22,8 +22,8 @@ from tests.support.servers import Server, forget_workspace
 from tests.support.workers import StartWorker
 
 
-def run(*arguments: str, code: int = 0) -> str:
-    """Run the command; returns what it prints, on standard error if it must fail."""
+def run(*arguments: str, code: int = 0, what: Literal["stdout", "stderr"] | None = None) -> str:
+    """Run the command; returns what it prints: on standard error if it must fail and nothing else is named."""
     done = subprocess.run(
         [COMMAND, *arguments],
         env={**os.environ, "COLUMNS": "200"},
@@ -34,7 +34,7 @@ def run(*arguments: str, code: int = 0) -> str:
     )
     assert done.returncode == code, done
     assert "Traceback" not in done.stderr
-    return done.stderr if code else done.stdout
+    return done.stderr if (what or ("stderr" if code else "stdout")) == "stderr" else done.stdout
 
 
 def run_json(*arguments: str) -> Any:

@@ -85,7 +85,7 @@ def status_of(container: Container) -> dict[str, str]:
 def elsewhere(container: Container) -> Documents:
     """Documents as another process has them: what waits for one of them is not known here."""
     settings = container.settings().lightrag
-    return Documents(settings, Workspaces(settings, container.worker_loop(), container.leases()))
+    return Documents(settings, Workspaces(settings, container.worker_loop(), container.leases()), container.metrics())
 
 
 @pytest.mark.parametrize("container", ["slow"], indirect=True)

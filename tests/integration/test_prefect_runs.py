@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests import PROJECT
+from tests.support.own_servers import free_port
 from tests.support.pages import write_programs
 from tests.support.prefect_servers import PrefectServer
 from tests.support.python_processes import StartPython
@@ -33,7 +36,8 @@ def test_a_served_deployment_ingests_files_and_texts_and_reports(
     folder.mkdir()
     (folder / "one.md").write_text(TEXTS[0])
     (folder / "not_text.md").write_bytes(b"\xff\xfe\x00")
-    served = start_flow("-m", "wiring.prefect_app")
+    port = free_port()
+    served = start_flow("-m", "wiring.prefect_app", LOG_FORMAT="json", METRICS_PORT=str(port))
 
     run = prefect_server.run_deployment("ingest/ingest", paths=[str(folder)], texts=TEXTS[1:])
     ended = prefect_server.until_final(run)
@@ -55,8 +59,22 @@ def test_a_served_deployment_ingests_files_and_texts_and_reports(
     assert rows(report) >= {("documents", "2"), ("inserted", "0"), ("there already", "2"), ("failures", "0")}
     assert size(neo4j_server, workspace) == graph
 
+    def counted() -> set[str]:
+        return set(httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines())
+
+    both_runs = {
+        'lightrag_document_seconds_count{outcome="processed"} 2.0',
+        'lightrag_document_seconds_count{outcome="unchanged"} 2.0',
+        'neo4j_driver_opened_total{lifetime="worker_loop"} 2.0',
+        'neo4j_driver_closed_total{lifetime="worker_loop"} 2.0',
+    }
+    until(lambda: both_runs <= counted(), told=lambda: str(counted()))  # their processes end after their states
+
     served.process.send_signal(signal.SIGTERM)
     assert served.process.wait(60) in (0, -signal.SIGTERM)
+    lines = [json.loads(line) for line in (served.log + served.output_file.read_text()).splitlines()]
+    assert {line["flow_run_id"] for line in lines if "flow_run_id" in line} == {run, again}
+    assert any(line.keys() >= {"task_run_id", "workspace", "document_id"} for line in lines)
     neo4j_server.until_no_connection_is_left()
 
 

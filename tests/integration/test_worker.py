@@ -29,7 +29,7 @@ def test_two_children_insert_everything_once_with_a_driver_each(
         for n in range(20)
     ]
     documents = [Document(text, f"notes/{n}.md", f"doc{n}") for n, text in enumerate(texts)]
-    worker = start_worker("--concurrency", "2")
+    worker = start_worker("--concurrency", "2", LOG_FORMAT="json")
     workers = worker.until_ready()
 
     outcomes = insert(workers, documents)
@@ -59,13 +59,26 @@ def test_two_children_insert_everything_once_with_a_driver_each(
     assert (len(gone), alive) == (len(family), [])
     assert "Traceback" not in worker.log
 
+    lines = worker.json_lines()
+    told = [line for line in lines if line["logger"] == "wiring.lightrag.documents"]
+    assert {line["document_id"] for line in told} == set(rows)
+    received = {line["task_id"] for line in lines if line["message"].endswith("received")}
+    assert received == {line["task_id"] for line in told}
+    assert len(received) == len(told) == 25
+    assert {(line["task_name"], line["workspace"]) for line in told} == {("lightrag.insert_document", workspace)}
+    for line in lines:  # LightRAG's own
+        if line["message"].startswith("Processing d-id: "):
+            assert line["message"] == f"Processing d-id: {line['document_id']}"
+            assert (line["workspace"], "task_id" in line) == (workspace, False)
+
 
 def test_documents_questions_and_mistakes(
     start_worker: StartWorker, environment: dict[str, str], neo4j_server: Server, workspace: str, tmp_path: Path
 ) -> None:
     forgive = tmp_path / "forgive"
     config = config_with_model("failing_on_request")
-    workers = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config, FORGIVE=str(forgive)).until_ready()
+    worker = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config, FORGIVE=str(forgive))
+    workers = worker.until_ready()
 
     with pytest.raises(Exception, match=rf"workspace '{workspace}' holds no documents yet; insert some"):
         call(workers, "query", "Who uses Redis?")
@@ -91,6 +104,8 @@ def test_documents_questions_and_mistakes(
     with pytest.raises(Exception, match=r"document 'bad' failed in LightRAG: .*the model is out of order"):
         call(workers, "insert_document", "PLEASE-FAIL now and then.", document_id="bad")
     assert call(workers, "insert_document", "Here Ada wrote to Bob.", document_id="d")["status"] == "processed"
+    assert "the model is out of order: ***" in worker.log
+    assert neo4j_server.password not in worker.log
     forgive.touch()
     assert call(workers, "insert_document", "PLEASE-FAIL now and then.", document_id="bad")["status"] == "processed"
     assert {key: row["status"] for key, row in doc_status(environment).items()} == dict.fromkeys(

@@ -191,7 +191,8 @@ def test_the_ready_worker_works_with_one_spawned_child_and_refuses_several(
         "lose what the others write; set worker_pool_start_method to 'fork', or use --pool threads, or "
         "--concurrency 1, or storages that are servers"
     )
-    worker = start_worker("--concurrency", "1", "--max-tasks-per-child", "2", app="ready_spawn")
+    limit = ("--max-tasks-per-child", "2")
+    worker = start_worker("--concurrency", "1", *limit, app="ready_spawn", LOG_FORMAT="json")
     workers = worker.until_ready()
     outcomes = insert(workers, [Document(f"Here A{n} met B.", f"{n}.md") for n in range(3)])
     assert [outcome.error for outcome in outcomes if outcome.error] == []
@@ -200,6 +201,8 @@ def test_the_ready_worker_works_with_one_spawned_child_and_refuses_several(
     assert_nothing_is_left(family, neo4j_server)
     assert len(worker.drivers("opened")) == 2
     assert_each_process_closed_what_it_opened(worker.log)
+    told = [line for line in worker.json_lines() if "document_id" in line and "task_id" in line]
+    assert len({line["task_id"] for line in told}) == 3
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from neo4j import AsyncDriver
 from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container, create_container
-from app_container.pool import connections_in_use
+from app_container.pools.in_use import connections_in_use
 from wiring.celery import ReliableTask, async_task, setup
 from wiring.celery.options import make_app
 

@@ -16,15 +16,27 @@ from wiring.lightrag import offline
 
 
 async def failing_on_request(prompt: str, **options: Any) -> str:
-    """The offline model, which fails for a text that says so, unless the file $FORGIVE exists."""
+    """The offline model, which fails for a text that says so, and tells secrets, unless the file $FORGIVE exists."""
     if "PLEASE-FAIL" in prompt and not os.path.exists(os.environ.get("FORGIVE", "")):  # noqa: PTH110, ASYNC240
-        raise ConnectionError("the model is out of order")
+        raise ConnectionError(f"the model is out of order: {os.environ['NEO4J_PASSWORD']}")
     return await offline.complete(prompt, **options)
 
 
 async def without_neo4j(prompt: str, **options: Any) -> str:
     """The offline model, whose tool cannot reach Neo4j unless the file $FORGIVE exists."""
     if not os.path.exists(os.environ["FORGIVE"]):  # noqa: PTH110, ASYNC240 - it is quick
+        raise ServiceUnavailable("the server is away")
+    return await offline.complete(prompt, **options)
+
+
+async def as_told(prompt: str, **options: Any) -> str:
+    """The offline model, which fails or hangs for a text that says so, and once finds that Neo4j is away."""
+    if "PLEASE-FAIL" in prompt:
+        raise ConnectionError("the model is out of order")
+    if "PLEASE-HANG" in prompt:
+        await asyncio.sleep(300)
+    if "PLEASE-WAIT" in prompt and not os.path.exists(os.environ["FORGIVE"]):  # noqa: PTH110, ASYNC240 - it is quick
+        Path(os.environ["FORGIVE"]).touch()  # noqa: ASYNC240
         raise ServiceUnavailable("the server is away")
     return await offline.complete(prompt, **options)
 

@@ -20,7 +20,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from app_container import Container
 from app_container.container import current_container
-from app_container.pool import connections_in_use
+from app_container.pools.in_use import connections_in_use
 from tests.support.places import own_connections  # which also writes the log of drivers
 from wiring.prefect import RELIABLE, async_task
 from wiring.prefect import inject as inject_unseen

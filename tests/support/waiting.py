@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -24,6 +25,13 @@ def until(condition: Callable[[], Any], seconds: float = 40.0, *, told: Callable
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {told()}"
         time.sleep(0.02)
     return found
+
+
+async def until_here(condition: Callable[[], Any], seconds: float = 40.0) -> None:
+    """The same on an event loop, which goes on meanwhile."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - nothing sets an event for it
+            await asyncio.sleep(0.005)
 
 
 def stop_process(pid: int) -> None:

@@ -40,6 +40,10 @@ class WorkerProcess:
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")
 
+    def json_lines(self) -> list[dict[str, Any]]:
+        """The lines of a log that is JSON, each of which must be one."""
+        return [json.loads(line) for line in self.log.splitlines()]
+
     def until_ready(self) -> InWorkers:
         from app_container import create_container
 

@@ -145,7 +145,7 @@ def test_a_deployment_that_cannot_be_served_says_why_in_one_line() -> None:
     for script, line in {
         "": "NEO4J_PASSWORD",
         "import os; os.environ |= {'NEO4J_PASSWORD': 'x', 'NEO4J_URI': 'bolt://127.0.0.1:1'}": "does not answer",
-        WITHOUT_PREFECT: "pip install 'lightrag-neo4j-wiring[prefect,lightrag]'",
+        f"import os; os.environ['NEO4J_PASSWORD'] = 'x'{WITHOUT_PREFECT}": "neo4j-wiring[prefect,lightrag]'",
     }.items():
         done = run(f"{script}\nfrom wiring.prefect_app import serve\nserve()")
         assert done.returncode == 1
