@@ -39,9 +39,10 @@ lint: $(VENV)/installed ## Check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/installed ## Measure what the lifetimes cost, on a real Neo4j
+bench: $(VENV)/installed ## Measure what lifetimes and figures cost, on a real Neo4j
 	@$(BIN)/python -m benchmarks.lifetimes
 	@$(BIN)/python -m benchmarks.detection
+	@$(BIN)/python -m benchmarks.observing
 
 lock: $(VENV)/installed ## Write requirements.lock anew from pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv

@@ -74,7 +74,7 @@ def watch_pool(pool: Any, watcher: PoolWatcher) -> None:
 
     def watched_kill_and_release(*connections: Any) -> None:
         kill_and_release(*connections)
-        told.released(*connections)  # afterwards, so that it is seen that they are closed
+        told.released(connections)  # afterwards, so that it is seen that they are closed
 
     if told.is_for("acquiring", "acquired", "not_acquired"):
         pool._acquire = acquire  # noqa: SLF001 - see above
@@ -87,38 +87,51 @@ def watch_pool(pool: Any, watcher: PoolWatcher) -> None:
 
 
 class _Told:
-    """A watcher, until it fails."""
+    """A watcher, until it fails; then one that does nothing.
+
+    Args:
+        watcher: the watcher.
+    """
 
     def __init__(self, watcher: PoolWatcher) -> None:
+        self.watcher = watcher
         self._class = type(watcher)
-        self._failed = False
-        self.acquiring = self._until_it_fails(watcher.acquiring)
-        self.acquired = self._until_it_fails(watcher.acquired)
-        self.not_acquired = self._until_it_fails(watcher.not_acquired)
-        self.creating = self._until_it_fails(watcher.creating)
-        self.created = self._until_it_fails(watcher.created)
-        self.not_created = self._until_it_fails(watcher.not_created)
-        self.closed = self._until_it_fails(watcher.closed)
-        self._released = self._until_it_fails(watcher.released)
 
     def is_for(self, *names: str) -> bool:
         """Whether the watcher wants to be told any of these."""
         return any(getattr(self._class, name) is not getattr(PoolWatcher, name) for name in names)
 
-    def released(self, *connections: Any) -> None:
-        for connection in connections:
-            self._released(connection)
+    # What comes with each query is told without a detour.
 
-    def _until_it_fails(self, method: Callable[..., None]) -> Callable[..., None]:
-        def call(*args: Any) -> None:
-            if not self._failed:
-                try:
-                    method(*args)
-                except Exception:  # noqa: BLE001 - a query must not fail because it is counted
-                    self._failed = True
-                    _log.warning("a pool of the Neo4j driver is not watched any more; queries go on", exc_info=True)
+    def acquiring(self, address: Any) -> None:
+        try:
+            self.watcher.acquiring(address)
+        except Exception:  # noqa: BLE001 - a query must not fail because it is counted
+            self._give_up()
 
-        return call
+    def acquired(self, address: Any, connection: Any, seconds: float) -> None:
+        try:
+            self.watcher.acquired(address, connection, seconds)
+        except Exception:  # noqa: BLE001 - the same
+            self._give_up()
+
+    def released(self, connections: tuple[Any, ...]) -> None:
+        try:
+            for connection in connections:
+                self.watcher.released(connection)
+        except Exception:  # noqa: BLE001 - the same
+            self._give_up()
+
+    def tell(self, method: str, *args: Any) -> None:
+        """Tell something that is rare."""
+        try:
+            getattr(self.watcher, method)(*args)
+        except Exception:  # noqa: BLE001 - the same
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self.watcher = PoolWatcher()
+        _log.warning("a pool of the Neo4j driver is not watched any more; queries go on", exc_info=True)
 
 
 def _sync_methods(pool: Any, told: _Told) -> _Methods:
@@ -130,28 +143,28 @@ def _sync_methods(pool: Any, told: _Told) -> _Methods:
         try:
             connection = acquire(address, *args, **kwargs)
         except BaseException as error:
-            told.not_acquired(address, error)
+            told.tell("not_acquired", address, error)
             raise
         told.acquired(address, connection, time.perf_counter() - started)
         return connection
 
     def watched_opener(address: Any, *args: Any, **kwargs: Any) -> Any:
-        told.creating(address)
+        told.tell("creating", address)
         started = time.perf_counter()
         try:
             connection = opener(address, *args, **kwargs)
         except BaseException:
-            told.not_created(address)
+            told.tell("not_created", address)
             raise
-        told.created(address, connection, time.perf_counter() - started)
+        told.tell("created", address, connection, time.perf_counter() - started)
         return connection
 
     def watched_release(*connections: Any) -> None:
-        told.released(*connections)
+        told.released(connections)
         release(*connections)
 
     def watched_close() -> None:
-        told.closed()
+        told.tell("closed")
         close()
 
     return watched_acquire, watched_opener, watched_release, watched_close
@@ -166,28 +179,28 @@ def _async_methods(pool: Any, told: _Told) -> _Methods:
         try:
             connection = await acquire(address, *args, **kwargs)
         except BaseException as error:
-            told.not_acquired(address, error)
+            told.tell("not_acquired", address, error)
             raise
         told.acquired(address, connection, time.perf_counter() - started)
         return connection
 
     async def watched_opener(address: Any, *args: Any, **kwargs: Any) -> Any:
-        told.creating(address)
+        told.tell("creating", address)
         started = time.perf_counter()
         try:
             connection = await opener(address, *args, **kwargs)
         except BaseException:
-            told.not_created(address)
+            told.tell("not_created", address)
             raise
-        told.created(address, connection, time.perf_counter() - started)
+        told.tell("created", address, connection, time.perf_counter() - started)
         return connection
 
     async def watched_release(*connections: Any) -> None:
-        told.released(*connections)
+        told.released(connections)
         await release(*connections)
 
     async def watched_close() -> None:
-        told.closed()
+        told.tell("closed")
         await close()
 
     return watched_acquire, watched_opener, watched_release, watched_close
