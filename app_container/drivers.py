@@ -66,11 +66,7 @@ def build_sync_driver(
     from neo4j import GraphDatabase
 
     driver = GraphDatabase.driver(settings.uri, **driver_options(settings))
-    if metrics is not None:
-        metrics.watch_driver(driver, "process")
-        metrics.watch_leaks(driver, settings.leak_detection_threshold)
-    if telemetry is not None:
-        telemetry.watch_driver(driver, "process")
+    _watch(driver, "process", settings, metrics, telemetry)
     return driver
 
 
@@ -88,12 +84,22 @@ def build_async_driver(
 
     driver = AsyncGraphDatabase.driver(settings.uri, **driver_options(settings))
     lifetime = "worker_loop" if lasts(asyncio.get_running_loop()) else "loop"
+    _watch(driver, lifetime, settings, metrics, telemetry)
+    return refuse_foreign_loops(driver)
+
+
+def _watch(
+    driver: Driver | AsyncDriver,
+    lifetime: str,
+    settings: Neo4jSettings,
+    metrics: Metrics | None,
+    telemetry: DriverWatcher | None,
+) -> None:
     if metrics is not None:
         metrics.watch_driver(driver, lifetime)
         metrics.watch_leaks(driver, settings.leak_detection_threshold)
     if telemetry is not None:
         telemetry.watch_driver(driver, lifetime)
-    return refuse_foreign_loops(driver)
 
 
 def build_asking_driver(settings: Neo4jSettings) -> AsyncDriver:

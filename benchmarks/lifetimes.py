@@ -11,18 +11,16 @@ import statistics
 import time
 import timeit
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 import uvloop
-from neo4j import AsyncGraphDatabase, Driver, GraphDatabase
+from neo4j import AsyncGraphDatabase, GraphDatabase
 from rich.console import Console
 from rich.table import Table
 
 from app_container.container import Container
 from app_container.drivers import build_sync_driver, driver_options
-from app_container.settings import Settings
-from wiring.local_neo4j import LocalNeo4j
+from benchmarks.real_neo4j import container_on_a_real_neo4j, read, read_async
 
 ROUNDS, TASKS_A_ROUND = 31, 10
 CALLS = 200_000
@@ -31,20 +29,12 @@ BARE = "bare driver in a loop"
 
 
 def main() -> None:
-    local = LocalNeo4j(Path(".lightrag/bench-neo4j"))
-    server = local.start()
-    container = Container()
-    container.config.from_dict(
-        Settings.model_validate({"neo4j": {"uri": server.uri, "password": server.password}}).model_dump()
-    )
     console = Console(width=140)
-    try:
+    with container_on_a_real_neo4j() as container:
+        settings = container.settings().neo4j
         console.print(_provider_calls(container))
-        console.print(_tasks(container, server.uri, ("neo4j", server.password)))
+        console.print(_tasks(container, settings.uri, (settings.username, settings.password.get_secret_value())))
         console.print(_openings(container))
-    finally:
-        container.shutdown_resources()
-        local.stop()
 
 
 def _provider_calls(container: Container) -> Table:
@@ -75,7 +65,7 @@ def _openings(container: Container) -> Table:
 
     async def first(driver: Any) -> float:
         started = time.perf_counter()
-        await _read_async(driver)
+        await read_async(driver)
         return (time.perf_counter() - started) * 1000
 
     async def ours() -> float:
@@ -87,7 +77,7 @@ def _openings(container: Container) -> Table:
 
     def sync() -> float:
         with build_sync_driver(settings) as driver:
-            return _timed(lambda: _read(driver))
+            return _timed(lambda: read(driver))
 
     contenders: dict[str, Callable[[], float]] = {
         "sync driver": sync,
@@ -110,14 +100,14 @@ def _tasks(container: Container, uri: str, auth: tuple[str, str]) -> Table:
 
     def own_sync_driver() -> None:
         with GraphDatabase.driver(uri, auth=auth) as driver:
-            _read(driver)
+            read(driver)
 
     async def own_async_driver() -> None:
         async with AsyncGraphDatabase.driver(uri, auth=auth) as driver:
-            await _read_async(driver)
+            await read_async(driver)
 
     async def through(provider: Callable[[], Any]) -> None:
-        await _read_async(provider())
+        await read_async(provider())
 
     def on_the_worker_loop() -> None:
         container.worker_loop().run(through(container.async_driver))
@@ -127,8 +117,8 @@ def _tasks(container: Container, uri: str, auth: tuple[str, str]) -> Table:
 
     results = _interleaved(
         {
-            BARE: lambda: _read(bare),
-            "container.sync_driver()": lambda: _read(container.sync_driver()),
+            BARE: lambda: read(bare),
+            "container.sync_driver()": lambda: read(container.sync_driver()),
             "container.worker_loop().run(...) with container.async_driver()": on_the_worker_loop,
             "asyncio.run(...) with container.bridged_driver()": run(lambda: through(container.bridged_driver)),
             "asyncio.run(...) with container.async_driver(), one a loop": run(lambda: through(container.async_driver)),
@@ -168,16 +158,6 @@ def _table(results: dict[str, tuple[list[float], int]]) -> Table:
         ratio = statistics.median(mine / bare for mine, bare in zip(rounds, base, strict=True))
         table.add_row(name, *figures, f"{ratio:.2f} x", str(connections))
     return table
-
-
-def _read(driver: Driver) -> None:
-    with driver.session() as session:
-        session.run("RETURN 1").consume()
-
-
-async def _read_async(driver: Any) -> None:
-    async with driver.session() as session:
-        await (await session.run("RETURN 1")).consume()
 
 
 def _timed(task: Callable[[], None]) -> float:

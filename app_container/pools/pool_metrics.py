@@ -1,8 +1,7 @@
 """The figures of connection pools, by the names under which the Java driver's are known.
 
 The names are those of Micrometer's ``neo4j.driver.connections.*`` (``MicrometerConnectionPoolMetrics`` of the Java
-driver), written as Prometheus does. What Micrometer keeps as timers are histograms here, in seconds, with the limits
-that OpenTelemetry's semantic conventions name for database clients.
+driver), written as Prometheus does. What Micrometer keeps as timers are histograms here, in seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from collections import Counter as Tally
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from app_container.pools.peaks import DailyPeak
+from app_container.pools.pool_totals import PoolTotals
 from app_container.pools.pool_watch import watch_pool
 from app_container.pools.watched_pool import WatchedPool
 
@@ -23,9 +22,11 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
-SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0)
 LABELS = ("pool", "address")
 UNKNOWN = "unknown"
+
+Key = tuple[str, str]
+"""The name of pools, and the address of their server."""
 
 _PREFIX = "neo4j_driver_connections"
 _STATES = {
@@ -34,6 +35,19 @@ _STATES = {
     "creating": "Connections that are being opened.",
     "acquiring": "Sessions that ask for a connection.",
     "max": "Connections that there may be.",
+}
+_COUNTS = {
+    "created": ("created", "Connections that were opened."),
+    "closed": ("closed", "Connections that were closed, or found broken."),
+    "failed": ("failed", "Connections that could not be opened."),
+    "acquired": ("acquired", "Connections that sessions were given."),
+    "waited": ("waited", "Sessions that found the pool full and had to wait."),
+    "timed_out": ("acquisition_timeout", "Sessions that were given no connection in time."),
+}
+_TIMES = {
+    "acquisition": "How long sessions asked for a connection.",
+    "creation": "How long it took to open a connection.",
+    "usage": "How long sessions kept a connection.",
 }
 _log = logging.getLogger("app_container")
 
@@ -46,31 +60,13 @@ class PoolMetrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        from prometheus_client import Counter, Histogram
+        from prometheus_client import Counter
 
-        def counter(name: str, what: str) -> Counter:
-            return Counter(f"{_PREFIX}_{name}", what, LABELS, registry=registry)
-
-        def seconds(name: str, what: str) -> Histogram:
-            return Histogram(f"{_PREFIX}_{name}_seconds", what, LABELS, buckets=SECONDS, registry=registry)
-
-        self.created = counter("created", "Connections that were opened.")
-        self.failed = counter("failed", "Connections that could not be opened.")
-        self.waited = counter("waited", "Sessions that found the pool full and had to wait.")
-        self.timed_out = counter("acquisition_timeout", "Sessions that were given no connection in time.")
-        self.acquisition = seconds("acquisition", "How long sessions asked for a connection.")
-        self.creation = seconds("creation", "How long it took to open a connection.")
-        self.usage = seconds("usage", "How long sessions kept a connection.")
-        self.last_success: dict[tuple[str, str], float] = {}
-        self.drivers_opened = Counter("neo4j_driver_opened", "Drivers that were made.", ["lifetime"], registry=registry)
-        self.drivers_closed = Counter(
-            "neo4j_driver_closed", "Drivers that were closed.", ["lifetime"], registry=registry
-        )
+        self._opened = Counter("neo4j_driver_opened", "Drivers that were made.", ["lifetime"], registry=registry)
+        self._closed = Counter("neo4j_driver_closed", "Drivers that were closed.", ["lifetime"], registry=registry)
         self._lock = threading.Lock()
         self._watched: weakref.WeakSet[WatchedPool] = weakref.WeakSet()
-        self._peaks: dict[tuple[str, str], DailyPeak] = {}
-        self._opened: Tally[tuple[str, str]] = Tally()
-        self._closed: Tally[tuple[str, str]] = Tally()
+        self._totals: dict[Key, PoolTotals] = {}
         self._unknown: set[str] = set()
         registry.register(self)
 
@@ -83,11 +79,11 @@ class PoolMetrics:
             name: the lifetime of the driver, and what its pool is called in the figures; pools may share one, and are
                 added up then.
         """
-        self.drivers_opened.labels(name).inc()
-        self.drivers_closed.labels(name)  # 0 from the beginning, or nothing could be subtracted
+        self._opened.labels(name).inc()
+        closed = self._closed.labels(name)  # 0 from the beginning, or nothing could be subtracted
         try:
             pool = driver._pool  # noqa: SLF001 - neo4j 6 has no public way
-            watched = WatchedPool(pool, name, self)
+            watched = WatchedPool(pool, name, lambda address: self._of((name, address)), closed.inc)
             watch_pool(pool, watched)
         except AttributeError as error:
             self._is_unknown(name, error)
@@ -95,27 +91,24 @@ class PoolMetrics:
             with self._lock:
                 self._watched.add(watched)
 
-    def _is_unknown(self, name: str, error: Exception) -> None:
-        if not self._unknown:
-            _log.warning("the figures of the Neo4j driver's pool are unknown in this version of it: %s", error)
-        self._unknown.add(name)
-
-    def opened(self, key: tuple[str, str]) -> None:
-        """Count a connection that was opened, for what is derived from it."""
-        with self._lock:
-            self._opened[key] += 1
-
-    def peak(self, key: tuple[str, str]) -> DailyPeak:
-        """Where the most sessions of the day that had or wanted a connection at once are kept."""
-        return self._peaks.setdefault(key, DailyPeak())
-
     def collect(self) -> Iterator[Metric]:
-        """What is seen in the pools at this moment."""
-        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
-
+        """The counts, and what is seen in the pools at this moment."""
         with self._lock:
-            opened = self._opened.copy()  # before the look: one that is opened meanwhile is not taken for closed
-        states, open_now = self._look()
+            totals = self._totals.copy()
+        created = {key: each.created for key, each in totals.items()}  # before the look: else new ones seem closed
+        states = self._look()
+        for key, each in totals.items():
+            # The driver tells of no end, so it follows from what is left; a count never goes back.
+            left = states.get(key, Tally())
+            each.closed = max(each.closed, created[key] - left["in_use"] - left["idle"] - left["opened"])
+        yield from self._gauges(states)
+        yield from _counters(totals)
+        yield from _histograms(totals)
+        yield from _marks(totals)
+
+    def _gauges(self, states: dict[Key, Tally[str]]) -> Iterator[Metric]:
+        from prometheus_client.metrics_core import GaugeMetricFamily
+
         for state, what in _STATES.items():
             gauge = GaugeMetricFamily(f"{_PREFIX}_{state}", what, labels=LABELS)
             for key, found in states.items():
@@ -123,39 +116,13 @@ class PoolMetrics:
             for name in self._unknown:
                 gauge.add_metric((name, UNKNOWN), math.nan)
             yield gauge
-        peak = GaugeMetricFamily(
-            f"{_PREFIX}_peak", "Sessions that had or wanted a connection at once, the most of 24 h.", labels=LABELS
-        )
-        for key, daily in self._peaks.copy().items():
-            peak.add_metric(key, daily.last_day())
-        yield peak
-        success = GaugeMetricFamily(
-            "neo4j_driver_last_success_timestamp_seconds",
-            "When a connection was last used and given back in order.",
-            labels=LABELS,
-        )
-        for key, when in self.last_success.copy().items():
-            success.add_metric(key, when)
-        yield success
-        acquired = CounterMetricFamily(f"{_PREFIX}_acquired", "Connections that sessions were given.", labels=LABELS)
-        for metric in self.acquisition.collect():
-            for sample in metric.samples:
-                if sample.name.endswith("_count"):
-                    acquired.add_metric([sample.labels[label] for label in LABELS], sample.value)
-        yield acquired
-        closed = CounterMetricFamily(
-            f"{_PREFIX}_closed", "Connections that were closed, or found broken.", labels=LABELS
-        )
-        with self._lock:
-            for key, count in opened.items():
-                # The driver tells of no end, so it follows from what is left; a count never goes back.
-                self._closed[key] = max(self._closed[key], count - open_now[key])
-                closed.add_metric(key, self._closed[key])
-        yield closed
 
-    def _look(self) -> tuple[dict[tuple[str, str], Tally[str]], Tally[tuple[str, str]]]:
-        states: dict[tuple[str, str], Tally[str]] = {}
-        open_now: Tally[tuple[str, str]] = Tally()
+    def _of(self, key: Key) -> PoolTotals:
+        with self._lock:
+            return self._totals.setdefault(key, PoolTotals())
+
+    def _look(self) -> dict[Key, Tally[str]]:
+        states: dict[Key, Tally[str]] = {}
         with self._lock:
             pools = list(self._watched)
         for watched in pools:
@@ -168,5 +135,50 @@ class PoolMetrics:
                 continue
             for address, found in seen.items():
                 states.setdefault((watched.name, address), Tally()).update(found)
-                open_now[watched.name, address] += found["in_use"] + found["idle"] + found["opened"]
-        return states, open_now
+        return states
+
+    def _is_unknown(self, name: str, error: Exception) -> None:
+        if not self._unknown:
+            _log.warning("the figures of the Neo4j driver's pool are unknown in this version of it: %s", error)
+        self._unknown.add(name)
+
+
+def _counters(totals: dict[Key, PoolTotals]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import CounterMetricFamily
+
+    for count, (name, what) in _COUNTS.items():
+        counter = CounterMetricFamily(f"{_PREFIX}_{name}", what, labels=LABELS)
+        for key, each in totals.items():
+            counter.add_metric(key, getattr(each, count))
+        yield counter
+
+
+def _histograms(totals: dict[Key, PoolTotals]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import HistogramMetricFamily
+
+    for name, what in _TIMES.items():
+        histogram = HistogramMetricFamily(f"{_PREFIX}_{name}_seconds", what, labels=LABELS)
+        for key, each in totals.items():
+            durations = getattr(each, name)
+            with each.lock:
+                buckets, seconds = list(durations.buckets()), durations.total
+            histogram.add_metric(key, buckets, seconds)
+        yield histogram
+
+
+def _marks(totals: dict[Key, PoolTotals]) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import GaugeMetricFamily
+
+    what = "Sessions that had or wanted a connection at once, the most of 24 h."
+    peak = GaugeMetricFamily(f"{_PREFIX}_peak", what, labels=LABELS)
+    name, what = (
+        "neo4j_driver_last_success_timestamp_seconds",
+        "When a connection was last used and given back in order.",
+    )
+    success = GaugeMetricFamily(name, what, labels=LABELS)
+    for key, each in totals.items():
+        peak.add_metric(key, each.peak.last_day())
+        if each.last_success:
+            success.add_metric(key, each.last_success)
+    yield peak
+    yield success

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import time
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
+from app_container.pools.pool_totals import PoolTotals
 from app_container.pools.pool_watch import PoolWatcher
-
-if TYPE_CHECKING:
-    from app_container.pools.pool_metrics import PoolMetrics
 
 
 class WatchedPool(PoolWatcher):
@@ -20,111 +18,108 @@ class WatchedPool(PoolWatcher):
     Args:
         pool: the driver's.
         name: what it is called in the figures.
-        metrics: where it is counted.
+        totals: where it is counted, for a server's address.
+        driver_closed: is called once, when the pool is closed.
     """
 
-    def __init__(self, pool: Any, name: str, metrics: PoolMetrics) -> None:
+    def __init__(
+        self, pool: Any, name: str, totals: Callable[[str], PoolTotals], driver_closed: Callable[[], None]
+    ) -> None:
         self.name = name
         self._pool = pool
         self._is_async = inspect.iscoroutinefunction(pool.close)
         self._size = pool.pool_config.max_connection_pool_size
-        self._metrics = metrics
-        self._lock = threading.Lock()
+        self._totals = totals
+        self._driver_closed = driver_closed
         self._is_closed = False
-        self._since: dict[Any, tuple[float, _Counting]] = {}
-        self._creating: Tally[Any] = Tally()
-        self._counting: dict[Any, _Counting] = {}
+        self._lent: dict[Any, tuple[float, _Server]] = {}
+        self._servers: dict[Any, _Server] = {}
 
     def look(self) -> dict[str, Tally[str]]:
         """The connections by address, and by whether they are in use, idle, or on their way into the pool."""
         found: dict[str, Tally[str]] = {}
         pool = self._pool
-        for address in {*pool.connections, *self._counting}:
+        for address in {*pool.connections, *self._servers}:
             reserved = pool.connections_reservations.get(address, 0)  # first: what becomes a connection is seen twice
             connections = [each for each in list(pool.connections.get(address, ())) if not self._is_gone(each)]
             in_use = sum(each.in_use for each in connections)
-            creating = self._creating[address]
-            opened = max(0, reserved - creating)
+            server = self._server(address)
+            lent = sum(each is server for _, each in list(self._lent.values()))
             found[str(address)] = Tally(
                 in_use=in_use,
                 idle=len(connections) - in_use,
-                creating=creating,
-                opened=opened,
-                acquiring=self._count_acquiring(address),
+                creating=server.creating,
+                opened=max(0, reserved - server.creating),
+                acquiring=max(0, server.sessions - lent),
                 max=self._size,
             )
         return found
 
     def acquiring(self, address: Any) -> None:
         """A session asks for a connection, and may find that there is none."""
-        counting = self._for(address)
-        with self._lock:
-            counting.sessions += 1
-            counting.peak.note(counting.sessions)
-        if self._is_full(address):
-            counting.waited.inc()
+        server = self._servers.get(address) or self._server(address)
+        totals = server.totals
+        is_full = self._is_full(address)
+        with totals.lock:
+            server.sessions += 1
+            totals.peak.note(server.sessions)
+            totals.waited += is_full
 
     def acquired(self, address: Any, connection: Any, seconds: float) -> None:
         """It has one."""
-        counting = self._for(address)
-        counting.acquisition.observe(seconds)
-        self._since[connection] = time.perf_counter(), counting
+        server = self._servers[address]
+        with server.totals.lock:
+            server.totals.acquisition.add(seconds)
+        self._lent[connection] = time.perf_counter(), server
 
     def not_acquired(self, address: Any, error: BaseException) -> None:
         """It has none."""
         from neo4j.exceptions import ConnectionAcquisitionTimeoutError
 
-        counting = self._for(address)
-        with self._lock:
-            counting.sessions -= 1
-        if isinstance(error, ConnectionAcquisitionTimeoutError):
-            counting.timed_out.inc()
+        server = self._servers[address]
+        with server.totals.lock:
+            server.sessions -= 1
+            server.totals.timed_out += isinstance(error, ConnectionAcquisitionTimeoutError)
 
     def creating(self, address: Any) -> None:
         """A connection is being opened."""
-        self._for(address)
-        self._count_creating(address, 1)
+        server = self._server(address)
+        with server.totals.lock:
+            server.creating += 1
 
     def created(self, address: Any, connection: Any, seconds: float) -> None:  # noqa: ARG002 - a watcher's
         """It is open."""
-        self._count_creating(address, -1)
-        self._metrics.opened((self.name, str(address)))
-        counting = self._for(address)
-        counting.created.inc()
-        counting.creation.observe(seconds)
+        server = self._servers[address]
+        with server.totals.lock:
+            server.creating -= 1
+            server.totals.created += 1
+            server.totals.creation.add(seconds)
 
     def not_created(self, address: Any) -> None:
         """It could not be opened."""
-        self._count_creating(address, -1)
-        self._for(address).failed.inc()
+        server = self._servers[address]
+        with server.totals.lock:
+            server.creating -= 1
+            server.totals.failed += 1
 
     def released(self, connection: Any) -> None:
         """A session gives one back."""
-        started, counting = self._since.pop(connection, (0.0, None))
-        if counting is None:  # the driver gives one back that it did not hand out
+        lent = self._lent.pop(connection, None)
+        if lent is None:  # the driver gives one back that it did not hand out
             return
-        counting.usage.observe(time.perf_counter() - started)
-        with self._lock:
-            counting.sessions -= 1
+        since, server = lent
+        totals = server.totals
+        with totals.lock:
+            server.sessions -= 1
+            totals.usage.add(time.perf_counter() - since)
         if not (connection.closed() or connection._defunct):  # noqa: SLF001 - see _is_gone
-            self._metrics.last_success[counting.key] = time.time()
+            totals.last_success = time.time()
 
     def closed(self) -> None:
         """The driver is closed."""
         if not self._is_closed:
             self._is_closed = True
-            self._metrics.drivers_closed.labels(self.name).inc()
-
-    def _count_creating(self, address: Any, change: int) -> None:
-        with self._lock:
-            self._creating[address] += change
-
-    def _count_acquiring(self, address: Any) -> int:
-        counting = self._counting.get(address)
-        if counting is None:
-            return 0
-        lent = sum(each is counting for _, each in list(self._since.values()))
-        return max(0, counting.sessions - lent)
+            self._driver_closed()
 
     def _is_full(self, address: Any) -> bool:
         pool = self._pool
@@ -143,24 +138,16 @@ class WatchedPool(PoolWatcher):
             return True
         return self._is_async and bool(connection.defunct())
 
-    def _for(self, address: Any) -> _Counting:
-        counting = self._counting.get(address)
-        if counting is None:
-            counting = self._counting[address] = _Counting(self._metrics, (self.name, str(address)))
-        return counting
+    def _server(self, address: Any) -> _Server:
+        return self._servers.setdefault(address, _Server(self._totals(str(address))))
 
 
-class _Counting:
-    """The counters of one pool and address, looked up once; and its sessions that have or want a connection."""
+class _Server:
+    """One server of a pool: its sessions that have or want a connection, and its connections that are being opened."""
 
-    def __init__(self, metrics: PoolMetrics, labels: tuple[str, str]) -> None:
-        self.created = metrics.created.labels(*labels)
-        self.failed = metrics.failed.labels(*labels)
-        self.waited = metrics.waited.labels(*labels)
-        self.timed_out = metrics.timed_out.labels(*labels)
-        self.acquisition = metrics.acquisition.labels(*labels)
-        self.creation = metrics.creation.labels(*labels)
-        self.usage = metrics.usage.labels(*labels)
-        self.peak = metrics.peak(labels)
-        self.key = labels
+    __slots__ = ("creating", "sessions", "totals")
+
+    def __init__(self, totals: PoolTotals) -> None:
+        self.totals = totals
         self.sessions = 0
+        self.creating = 0

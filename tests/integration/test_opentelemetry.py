@@ -23,12 +23,9 @@ STATE = "db.client.connection.state"
 
 
 @pytest.fixture
-def container(environment: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:  # noqa: ARG001 - it sets the variables
+def container(small_pool: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:  # noqa: ARG001 - it sets the variables
     """A container that tells, behind a proxy, with one connection to a pool and little patience."""
     monkeypatch.setenv("OPENTELEMETRY_ENABLED", "true")
-    monkeypatch.setenv("NEO4J_URI", proxy.uri)
-    monkeypatch.setenv("NEO4J_MAX_POOL_SIZE", "1")
-    monkeypatch.setenv("NEO4J_CONNECTION_ACQUISITION_TIMEOUT", "0.3")
     container = create_container()
     yield container
     container.shutdown_resources()

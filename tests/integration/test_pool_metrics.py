@@ -21,11 +21,7 @@ PREFIX = "neo4j_driver_connections_"
 
 
 @pytest.fixture
-def small(environment: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Container]:  # noqa: ARG001 - it sets the variables
-    """A container whose pools hold one connection, through a proxy, and whose sessions wait for a short while."""
-    monkeypatch.setenv("NEO4J_URI", proxy.uri)
-    monkeypatch.setenv("NEO4J_MAX_POOL_SIZE", "1")
-    monkeypatch.setenv("NEO4J_CONNECTION_ACQUISITION_TIMEOUT", "0.3")
+def small(small_pool: dict[str, str]) -> Iterator[Container]:  # noqa: ARG001 - it sets the variables
     container = create_container()
     yield container
     container.shutdown_resources()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app_container import Container, create_container
+from tests.support.proxy import Proxy
 from tests.support.servers import Server
 
 
@@ -33,6 +34,15 @@ def container(environment: dict[str, str]) -> Iterator[Container]:  # noqa: ARG0
     yield container
     container.shutdown_resources()
     forget_shared_state()
+
+
+@pytest.fixture
+def small_pool(environment: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Settings for pools of one connection, through a proxy, for which nobody waits long; for this process."""
+    monkeypatch.setenv("NEO4J_URI", proxy.uri)
+    monkeypatch.setenv("NEO4J_MAX_POOL_SIZE", "1")
+    monkeypatch.setenv("NEO4J_CONNECTION_ACQUISITION_TIMEOUT", "0.3")
+    return environment
 
 
 def forget_shared_state() -> None:

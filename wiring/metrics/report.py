@@ -18,23 +18,28 @@ from wiring.metrics.worker import is_alive, process_folders, read_past, read_sna
 _PREFIX = "neo4j_driver_connections_"
 
 
-class PoolReport(TypedDict):
-    """A pool of one process: what there is now, and what happened since the process began; None is unknown.
+class EndedReport(TypedDict):
+    """What happened in a pool in processes that have ended."""
+
+    pool: str
+    address: str
+    acquired: int
+    waited: int
+    timed_out: int
+
+
+class PoolReport(EndedReport):
+    """A pool of one process: what happened since the process began, and what there is now; None is unknown.
 
     ``peak`` is the most sessions that had or wanted a connection at once, in 24 h; ``last_success`` when one was last
     used and given back in order, in seconds since the epoch.
     """
 
-    pool: str
-    address: str
     in_use: int | None
     idle: int | None
     acquiring: int
     max: int | None
     peak: int
-    acquired: int
-    waited: int
-    timed_out: int
     last_success: float | None
 
 
@@ -49,16 +54,6 @@ class ProcessReport(TypedDict):
     active: int
     lag: float
     documents: dict[str, int]
-
-
-class EndedReport(TypedDict):
-    """What happened in a pool in processes that have ended."""
-
-    pool: str
-    address: str
-    acquired: int
-    waited: int
-    timed_out: int
 
 
 class WorkerReport(TypedDict):
@@ -123,16 +118,12 @@ def _by_pool(metrics: Iterable[Metric]) -> dict[tuple[str, str], _Values]:
 
 def _pool(pool: str, address: str, values: _Values) -> PoolReport:
     return PoolReport(
-        pool=pool,
-        address=address,
+        **_ended(pool, address, values),
         in_use=_known(values["in_use"]),
         idle=_known(values["idle"]),
         acquiring=int(values["acquiring"]),
         max=_known(values["max"]),
         peak=int(values["peak"]),
-        acquired=int(values["acquired_total"]),
-        waited=int(values["waited_total"]),
-        timed_out=int(values["acquisition_timeout_total"]),
         last_success=values["neo4j_driver_last_success_timestamp_seconds"] or None,
     )
 

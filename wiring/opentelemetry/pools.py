@@ -15,7 +15,7 @@ from typing import Any
 from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 
 from app_container.metrics import Metrics
-from app_container.pools.pool_metrics import SECONDS
+from app_container.pools.pool_totals import SECONDS
 from app_container.pools.pool_watch import PoolWatcher
 from wiring.opentelemetry.queries import end_queries, watch_queries
 from wiring.opentelemetry.scope import meter
