@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from neo4j.exceptions import ConnectionAcquisitionTimeoutError, ServiceUnavailable
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from app_container import Container, create_container
 from tests.support.figures import figure
@@ -134,6 +135,17 @@ def test_drivers_are_counted_by_how_long_they_live(container: Container) -> None
             for life in ("process", "loop", "worker_loop")
         }
         assert found == {"process": 1, "loop": 2, "worker_loop": 1}, what
+
+
+def test_an_application_shows_them_with_figures_of_its_own(container: Container) -> None:
+    registry = CollectorRegistry()
+    Counter("mine", "Of the application.", registry=registry).inc()
+    registry.register(container.metrics())
+    container.sync_driver().execute_query("RETURN 1")
+    lines = generate_latest(registry).decode().splitlines()
+    assert "mine_total 1.0" in lines
+    assert 'neo4j_driver_opened_total{lifetime="process"} 1.0' in lines
+    assert sum(line.startswith(f"{PREFIX}usage_seconds_bucket{{") for line in lines) == 10
 
 
 def test_the_worker_loop_tells_what_it_has_to_do(container: Container) -> None:
