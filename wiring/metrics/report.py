@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client import Metric
@@ -77,7 +78,8 @@ def report_worker(folder: Path) -> WorkerReport:
     for process in process_folders(folder):
         snapshot = read_snapshot(process) if is_alive(process) else None
         if snapshot is not None:
-            processes.append(_process(snapshot, now, (process / FILE).stat().st_mtime))
+            with suppress(FileNotFoundError):  # it ended just now, and its folder was removed
+                processes.append(_process(snapshot, now, (process / FILE).stat().st_mtime))
     ended = [_ended(*key, values) for key, values in _by_pool(read_past(folder)).items()]
     return WorkerReport(worker=worker_name(folder), processes=processes, ended=ended)
 
