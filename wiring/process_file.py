@@ -9,6 +9,8 @@ from typing import Any
 
 import psutil
 
+from wiring.whole_file import write_whole
+
 
 class ProcessFile:
     """Remembers one background process.
@@ -26,9 +28,7 @@ class ProcessFile:
     def write(self, pid: int, **facts: str) -> None:
         """Remember process ``pid``, and ``facts`` about it."""
         record = {"pid": pid, "created": psutil.Process(pid).create_time(), **facts}
-        partial = self._path.with_suffix(".partial")
-        partial.write_text(json.dumps(record))
-        partial.replace(self._path)
+        write_whole(self._path, json.dumps(record).encode())
 
     def read(self) -> dict[str, Any] | None:
         """What was remembered, if that process still runs."""

@@ -29,6 +29,8 @@ from kombu.transport import TRANSPORT_ALIASES, filesystem
 from kombu.utils.encoding import ensure_bytes
 from kombu.utils.json import dumps, loads
 
+from wiring.whole_file import write_whole
+
 URL = "folder://localhost"
 RESULTS = f"{__name__}.FileResults+"
 
@@ -86,7 +88,7 @@ class Channel(filesystem.Channel):
 
     def _put(self, queue: str, message: Any, **_: Any) -> None:  # type: ignore[override]  # two stubs disagree
         folder = Path(self.data_folder_out)
-        _write_whole(folder / f"{time_ns()}_{uuid.uuid4()}.{queue}.msg", dumps(message).encode())
+        write_whole(folder / f"{time_ns()}_{uuid.uuid4()}.{queue}.msg", dumps(message).encode())
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:  # noqa: ARG002 - kombu's signature
         folder = Path(self.data_folder_in)
@@ -125,7 +127,7 @@ class Channel(filesystem.Channel):
             table: list[Any] = list(self.get_table(exchange))
             if (binding in table) != bound:
                 table = [binding, *table] if bound else [other for other in table if other != binding]
-                _write_whole(file, dumps(table).encode())
+                write_whole(file, dumps(table).encode())
 
 
 class Transport(filesystem.Transport):
@@ -157,7 +159,7 @@ class FileResults(FilesystemBackend):
     def set(self, key: Any, value: Any) -> None:
         """Store ``value`` in the file of ``key``."""
         filename: bytes = self._filename(key)  # type: ignore[attr-defined]  # unknown to the stub
-        _write_whole(Path(os.fsdecode(filename)), ensure_bytes(value))
+        write_whole(Path(os.fsdecode(filename)), ensure_bytes(value))
 
 
 def recover(folder: Path) -> int:
@@ -179,9 +181,3 @@ def _give_back(claimed: Path) -> None:
     stem, _, rest = claimed.name.removesuffix(_CLAIMED).partition(".")
     with contextlib.suppress(FileNotFoundError):  # it was acknowledged meanwhile, or given back
         claimed.rename(claimed.with_name(f"{stem.removesuffix(_REDELIVERED)}{_REDELIVERED}.{rest}"))
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)

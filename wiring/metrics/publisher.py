@@ -13,6 +13,7 @@ from app_container.errors import describe
 from app_container.metrics import Metrics
 from wiring.folder_lock import open_lock, take_lock
 from wiring.metrics.snapshot import Snapshot
+from wiring.whole_file import write_whole
 
 INTERVAL = 1.0
 """Seconds between two snapshots; what a process counted since the last one is lost when it is killed."""
@@ -78,9 +79,7 @@ class Publisher:
             if text == self._text:
                 os.utime(self._folder / FILE)
             else:
-                partial = self._folder / "partial"
-                partial.write_text(text)
-                partial.replace(self._folder / FILE)
+                write_whole(self._folder / FILE, text.encode())
             self._text, self._failed = text, False
         except OSError as error:
             self._text = ""

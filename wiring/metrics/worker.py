@@ -15,6 +15,7 @@ from prometheus_client import Metric
 from wiring.folder_lock import open_lock, take_lock
 from wiring.metrics.publisher import FILE
 from wiring.metrics.snapshot import Snapshot, add_up
+from wiring.whole_file import write_whole
 
 NAME = "name"
 PAST = "past.json"
@@ -63,9 +64,7 @@ class WorkerFigures:
 
     def _write_past(self) -> None:
         with suppress(OSError):  # then only those who read the folder miss it
-            partial = self._folder / f"{PAST}.partial"
-            partial.write_text(Snapshot(os.getpid(), time.time(), self._past).to_json())
-            partial.replace(self._folder / PAST)
+            write_whole(self._folder / PAST, Snapshot(os.getpid(), time.time(), self._past).to_json().encode())
 
 
 def new_folder(data_dir: Path, name: str) -> Path:
