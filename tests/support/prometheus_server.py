@@ -15,6 +15,7 @@ import pytest
 from tests import PROJECT
 from tests.support.own_servers import AsProcess, free_port, until_it_answers
 from tests.support.waiting import until
+from wiring.whole_file import write_whole
 
 RULES = PROJECT / "deploy" / "prometheus" / "alerts.yml"
 
@@ -64,9 +65,7 @@ class Prometheus:
         targets = [
             {"targets": [f"127.0.0.1:{port}"], "labels": {"instance": name}} for name, port in self._targets.items()
         ]
-        partial = self._targets_file.with_suffix(".partial")
-        partial.write_text(json.dumps(targets))
-        partial.replace(self._targets_file)
+        write_whole(self._targets_file, json.dumps(targets).encode())
         return port
 
     def query(self, promql: str) -> list[Sample]:

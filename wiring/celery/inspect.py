@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery.worker.control import inspect_command
 
+from wiring.celery.running import TIMEOUT
 from wiring.metrics.main_process import FOLDER
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from wiring.metrics.report import WorkerReport
 
 COMMAND = "lightrag_neo4j"
-TIMEOUT = 1.0
 
 
 @inspect_command(name=COMMAND)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 TIMEOUT = 1.0
+"""Seconds that workers have to tell something of themselves."""
 
 
 def count_processes(app: Celery, workers: Sequence[str]) -> int:
