@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-prefect test unit browser prometheus local faults lint bench lock clean
+.PHONY: help demo demo-prefect test unit browser prometheus local without-docker deploy release faults lint bench up down lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +31,16 @@ prometheus: $(VENV)/installed ## Read every figure through a real Prometheus, wh
 local: $(VENV)/installed ## Start, use and stop the Neo4j that needs no Docker, and run the demo
 	@$(BIN)/python -m pytest tests/local
 
-faults: $(VENV)/installed ## Kill, stop and restart everything under real workers, on each broker; 40 minutes
-	@$(BIN)/python -m pytest tests/faults --all-faults
+without-docker: $(VENV)/installed ## Run the tests of drivers, storages and a worker on the Neo4j that needs no Docker
+	@env -u NEO4J_URI DOCKER_HOST=unix:///none $(BIN)/python -m pytest -n0 tests/integration/test_connection.py \
+		tests/integration/test_driver_lifetimes.py tests/integration/test_schema.py tests/integration/test_testing.py \
+		tests/integration/test_worker_ends.py
+
+faults: $(VENV)/installed ## Kill, stop and restart everything under real workers: 40 minutes, or 5 with QUICK=1
+	@$(BIN)/python -m pytest tests/faults $(if $(QUICK),,--all-faults)
+
+release: $(VENV)/installed ## Build the packages, and install them into empty environments with each extra alone
+	@$(BIN)/python -m pytest tests/release -n0
 
 lint: $(VENV)/installed ## Check style and types
 	@$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The server for the tests: NEO4J_URI if it is set, else a container where Docker answers, else the local one."""
+"""What all tests share. Their server, workspace, container and workers are those of `wiring.testing`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tests import PROJECT, SETTINGS
 pytest.register_assert_rewrite("tests.support")  # so that what it asserts says what it found
 
 pytest_plugins = [
+    "pytester",
     "tests.support.servers",
     "tests.support.proxy",
     "tests.support.things",
@@ -53,12 +54,6 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
-
-
-def pytest_report_header() -> str:
-    from tests.support.servers import choose_server
-
-    return f"neo4j: {choose_server()}"
 
 
 @pytest.fixture(autouse=True)

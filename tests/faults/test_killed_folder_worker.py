@@ -33,7 +33,7 @@ def test_the_next_worker_ends_all_its_tasks_and_none_starts_beside_it(
     config = config_with_model("slow")
     start: dict[str, Any] = {"app": "with_a_task", "APP_CONTAINER_CONFIG": config}
     first = start_worker("--concurrency", "2", **start)
-    app = first.until_ready()._app
+    app = first.until_found()._app
     messages = Path(environment["CELERY_DATA_DIR"]) / "messages"
     parent = psutil.Process(first.process.pid)
     refused = start_worker("--concurrency", "1", app="with_a_task", LIGHTRAG_WORKING_DIR="other").failing_start()

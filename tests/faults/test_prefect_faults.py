@@ -22,9 +22,9 @@ from tests.support.own_neo4j import OwnNeo4j
 from tests.support.prefect_servers import PrefectServer
 from tests.support.python_processes import PythonProcess
 from tests.support.same_graph import read_graph
-from tests.support.servers import Server, forget_workspace
-from tests.support.waiting import until
+from tests.support.servers import Server
 from tests.support.workers import doc_status
+from wiring.testing.waiting import until
 
 DOCUMENTS = texts(8)
 
@@ -82,7 +82,7 @@ def serve(prefect_server: PrefectServer, tmp_path: Path, monkeypatch: pytest.Mon
 
         def start(server: Server) -> Served:
             workspace = f"test_{os.getpid()}_{time.monotonic_ns()}"
-            stack.callback(forget_workspace, server, workspace)
+            stack.callback(server.forget_workspace, workspace)
             served = Served(prefect_server, server, tmp_path, workspace)
             stack.callback(served.process.kill)
             return served

@@ -24,7 +24,7 @@ PATIENCE = 40.0
 """Seconds; far more than the bounds under test, far less than the driver's own 120."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StoppableServer(Server):
     pid: int
 
@@ -39,7 +39,7 @@ class StoppableServer(Server):
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StoppableServer]:
     local = LocalNeo4j(tmp_path_factory.mktemp("stopped") / "neo4j")
     started = local.start()
-    server = StoppableServer(started.uri, "neo4j", started.password, started.pid)
+    server = StoppableServer(started.uri, "neo4j", started.password, pid=started.pid)
     try:
         yield server
     finally:

@@ -18,8 +18,8 @@ from kombu.exceptions import EncodeError
 
 from tests import PROJECT
 from tests.support.servers import Server
-from tests.support.waiting import until
 from tests.support.workers import StartWorker, WorkerProcess
+from wiring.testing.waiting import until
 
 TIMEOUT = 40
 

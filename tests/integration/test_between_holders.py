@@ -25,8 +25,9 @@ from tests.support.containers import forget_shared_state
 from tests.support.fault_runs import read_calls
 from tests.support.models import config_with_model
 from tests.support.two_workers import shared_storages
-from tests.support.waiting import stop_process, until
+from tests.support.waiting import stop_process
 from wiring.lightrag.leases.store import LeaseState, LeaseStore
+from wiring.testing.waiting import until
 
 
 class Second:

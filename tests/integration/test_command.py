@@ -18,7 +18,7 @@ from tests import PROJECT
 from tests.support.models import config_with_model
 from tests.support.openai_server import OpenAIServer, config_with_openai
 from tests.support.schema import COMMAND
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 from tests.support.workers import StartWorker
 
 
@@ -160,7 +160,7 @@ def test_insert_query_and_delete_go_through_a_worker_that_runs(
     assert run_json("delete", "a")["deleted"] == [{"document_id": "a", "workspace": workspace, "status": "deleted"}]
     assert worker.log.count("succeeded in") == 3
     assert worker.log.count("raised unexpected") == worker.log.count("Traceback") == 0
-    forget_workspace(neo4j_server, other)
+    neo4j_server.forget_workspace(other)
 
 
 @pytest.mark.usefixtures("environment")

@@ -21,8 +21,8 @@ from app_container.settings import Settings
 from tests.support.proxy import Proxy
 from tests.support.schema import COMMAND, initialize
 from tests.support.servers import Server
-from tests.support.waiting import until
 from tests.support.workers import StartWorker
+from wiring.testing.waiting import until
 
 NOWHERE = "bolt://127.0.0.1:1"
 QUICKLY = {"NEO4J_CHECK_TIMEOUT": "0.5"}

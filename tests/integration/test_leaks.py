@@ -18,7 +18,7 @@ from app_container.pools.in_use import connections_in_use
 from tests.support.figures import figure
 from tests.support.leaks import leaks_detected
 from tests.support.servers import Server
-from tests.support.waiting import until
+from wiring.testing.waiting import until
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 

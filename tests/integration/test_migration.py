@@ -14,9 +14,9 @@ from tests.support.brokers import redis
 from tests.support.migration_steps import PAGE, programs_in, read_steps
 from tests.support.python_processes import StartPython
 from tests.support.same_graph import read_graph
-from tests.support.servers import Server, forget_workspace
-from tests.support.waiting import until
+from tests.support.servers import Server, newest_connection
 from tests.support.workers import StartWorker, WorkerProcess
+from wiring.testing.waiting import until
 
 STEPS = read_steps()
 TASKS = 12
@@ -53,7 +53,7 @@ def _as_the_page_says(
     forget_people(neo4j_server)
     yield
     forget_people(neo4j_server)
-    forget_workspace(neo4j_server, WORKSPACE)
+    neo4j_server.forget_workspace(WORKSPACE)
 
 
 def forget_people(server: Server) -> None:
@@ -77,9 +77,9 @@ def celery(
 
 def opened(server: Server, run: Callable[[], Any]) -> tuple[Any, int]:
     """What ``run`` returns, and how many connections the server accepted meanwhile. None of them is left open."""
-    before = server.newest_connection()
+    before = newest_connection(server)
     result = run()
-    after = server.newest_connection()
+    after = newest_connection(server)
     numbers = range(before + 1, after)
     until(lambda: not left_open(server, numbers), 10, told=lambda: f"left open: {left_open(server, numbers)}")
     return result, after - before - 1
@@ -182,7 +182,7 @@ def test_lightrags_storage_becomes_ours_and_the_graph_stays(
     assert constraints(neo4j_server) == 1
     assert not any(read_graph(neo4j_server, WORKSPACE).differences(graph).values())
 
-    forget_workspace(neo4j_server, WORKSPACE)
+    neo4j_server.forget_workspace(WORKSPACE)
     for file in (tmp_path / ANSWERS_KEPT).parent.iterdir():
         file.unlink()
     ours, count = opened(neo4j_server, ask)

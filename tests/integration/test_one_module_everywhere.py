@@ -16,7 +16,7 @@ from tests.support.business_calls import DOCUMENTS, Note
 from tests.support.business_processes import ALONE, IN_THE_WORKER, PLACES, Processes, process_of
 from tests.support.places import ASYNC, SYNC, DriverLog
 from tests.support.same_graph import Graph, Key, read_graph, vectors_in_files
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 
 OWN = ["loop", "an event loop of the application's own: its async driver"]
 MODES = {
@@ -62,7 +62,7 @@ def seen(
         folder = tmp_path_factory.mktemp("business")
         processes = Processes(folder, running)
         for place in PLACES:
-            running.callback(forget_workspace, neo4j_server, processes.workspace(place))
+            running.callback(neo4j_server.forget_workspace, processes.workspace(place))
         notes = processes.visit_all(lambda: request.getfixturevalue("prefect_server"))
         places = {place: look(neo4j_server, processes, place, notes[place]) for place in PLACES}
         yield Seen(places, {name: processes.drivers(name) for name in map(process_of, PLACES)})

@@ -17,7 +17,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from app_container import Container, create_container
 from tests.support.proxy import Proxy
 from tests.support.telemetry import Told
-from tests.support.waiting import until, until_here
+from tests.support.waiting import until_here
+from wiring.testing.waiting import until
 
 STATE = "db.client.connection.state"
 

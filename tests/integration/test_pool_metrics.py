@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from app_container import Container, create_container
 from tests.support.figures import figure
 from tests.support.proxy import Proxy
-from tests.support.waiting import until, until_here
+from tests.support.waiting import until_here
+from wiring.testing.waiting import until
 
 PREFIX = "neo4j_driver_connections_"
 

@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from tests import PROJECT
-from tests.support.own_servers import free_port
 from tests.support.pages import write_programs
 from tests.support.prefect_servers import PrefectServer
 from tests.support.python_processes import StartPython
 from tests.support.same_graph import size
-from tests.support.servers import Server, forget_workspace
-from tests.support.waiting import until
+from tests.support.servers import Server
+from wiring.testing.own_server import free_port
+from wiring.testing.waiting import until
 
 PAGE = (PROJECT / "docs" / "prefect.md").read_text()
 TEXTS = ["Ada maintains Redis with Celery.", "Bob uses Prefect to run Neo4j."]
@@ -82,7 +82,7 @@ def test_your_own_flow_as_the_page_shows_it(start_flow: StartPython, neo4j_serve
     try:
         assert start_flow("my_flow.py").finish() == 2
     finally:
-        forget_workspace(neo4j_server, "my_flow")
+        neo4j_server.forget_workspace("my_flow")
         neo4j_server.query("MATCH (p:Person) DELETE p")
     neo4j_server.until_no_connection_is_left()
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests import PROJECT
 from tests.support.pages import write_programs
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 
 README = (PROJECT / "README.md").read_text()
 CELERY = (PROJECT / "docs" / "celery.md").read_text()
@@ -29,7 +29,7 @@ def _written_down(neo4j_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("NEO4J_URI", neo4j_server.uri)
     monkeypatch.setenv("NEO4J_PASSWORD", neo4j_server.password)
     yield
-    forget_workspace(neo4j_server, "my_rag")
+    neo4j_server.forget_workspace("my_rag")
     neo4j_server.query("MATCH (p:Person) DELETE p")
 
 

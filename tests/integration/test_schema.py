@@ -14,7 +14,7 @@ from app_container import AppContainerError, Container
 from tests import PROJECT
 from tests.support.duplicates import open_transaction, whole_graph
 from tests.support.schema import ONE, constraints, initialize, plain_indexes, run
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 from tests.support.workers import StartWorker
 from wiring.lightrag import schema
 from wiring.lightrag.processes import prepare_graph
@@ -119,7 +119,7 @@ def test_eight_processes_that_start_together_make_one_constraint(
             assert [row["name"] for row in found] == (names if "_index_" in label else [])
     finally:
         for label in labels:
-            forget_workspace(neo4j_server, label)
+            neo4j_server.forget_workspace(label)
     neo4j_server.until_no_connection_is_left()
 
 

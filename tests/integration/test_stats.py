@@ -6,14 +6,13 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app_container import create_container
 from tests.integration.test_command import run
-from tests.support.waiting import stop_process, until
+from tests.support.waiting import stop_process
 from tests.support.workers import StartWorker, insert
 from wiring.celery.inspect import COMMAND
 from wiring.celery.options import make_app
@@ -21,6 +20,7 @@ from wiring.metrics.advice import advise
 from wiring.metrics.liveness import liveness
 from wiring.runner import Document
 from wiring.stats import stats
+from wiring.testing.waiting import until
 
 
 @pytest.mark.usefixtures("environment")
@@ -29,7 +29,7 @@ def test_pools_of_running_workers(start_worker: StartWorker, monkeypatch: pytest
     container = create_container()
     settings = container.settings()
     worker = start_worker("--concurrency", "2")
-    workers = worker.until_ready()
+    workers = worker.until_found()
     documents = [Document(f"Here Ada met Bob{n}. Bob{n} wrote to Eve{n}.", f"{n}.md", f"d{n}") for n in range(4)]
     assert [outcome.error for outcome in insert(workers, documents)] == [None] * 4
 
@@ -65,7 +65,7 @@ def test_pools_of_running_workers(start_worker: StartWorker, monkeypatch: pytest
     assert liveness(settings.metrics.data_dir).live
     pid = next(iter(pools))
     stop_process(pid)
-    (figures,) = Path(".lightrag/metrics").glob(f"*/{pid}-*/figures.json")
+    (figures,) = settings.metrics.data_dir.glob(f"*/{pid}-*/figures.json")
     os.utime(figures, (0, time.time() - 100))  # as if it had been stopped so long ago
     probe = json.loads(run("check", "--probe", "liveness", code=1, what="stdout"))
     assert probe["live"] is False
@@ -75,6 +75,6 @@ def test_pools_of_running_workers(start_worker: StartWorker, monkeypatch: pytest
     until(lambda: liveness(settings.metrics.data_dir).live)
 
     assert worker.stop() == 0
-    assert list(Path(".lightrag/metrics").iterdir()) == []
+    assert list(settings.metrics.data_dir.iterdir()) == []
     assert "no worker runs" in run("stats", code=1, what="stdout")
     assert not liveness(settings.metrics.data_dir).live

@@ -23,7 +23,7 @@ from app_container import Container
 from app_container.bridge import BridgedDriver, BridgedResult
 from tests.support import graphs
 from tests.support.graphs import LONG, Call, Graph, about, answer, building, comparable, exactly, public_methods
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server, until_searchable
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -88,7 +88,7 @@ def make_subjects(
             subjects = {}
             for form, (kind, run, driver) in forms.items():
                 storage = kind("neo4j", {}, None, workspace=workspace_of(form))
-                closing.callback(forget_workspace, neo4j_server, storage.workspace)
+                closing.callback(neo4j_server.forget_workspace, storage.workspace)
                 run(storage.initialize())
                 subjects[form] = Subject(storage, run, driver)
             made.extend(subjects.values())
@@ -185,7 +185,7 @@ def test_the_same_changes_make_the_same_graph(
     changes = [*building(graph, batch=batch), *data.draw(graphs.operations(graph), label="changes")]
     empty(neo4j_server, apart)
     assert_agree({form: subject.ask_comparable(changes) for form, subject in apart.items()}, changes)
-    neo4j_server.until_searchable()
+    until_searchable(neo4j_server)
     asked = about(graph)
     assert_agree({form: subject.ask_comparable(asked) for form, subject in apart.items()}, asked)
 
@@ -197,7 +197,7 @@ def test_the_same_data_gives_the_same_answers_in_the_same_order(
 ) -> None:
     empty(neo4j_server, together)
     [*together.values()][builder].ask(building(graph, batch=batch))
-    neo4j_server.until_searchable()
+    until_searchable(neo4j_server)
     asked = about(graph)
     assert_agree({form: [exactly(one) for one in subject.ask(asked)] for form, subject in together.items()}, asked)
 
@@ -231,7 +231,7 @@ def test_every_public_method_is_compared_also_after_an_end_and_a_new_beginning(
     ]
     for changes in ([*calls, *left], [Call("drop"), *building(EVERYTHING, batch=True)]):
         assert_agree({form: subject.ask_comparable(changes) for form, subject in apart.items()}, changes)
-        neo4j_server.until_searchable()
+        until_searchable(neo4j_server)
         asked = about(EVERYTHING)
         assert_agree({form: subject.ask_comparable(asked) for form, subject in apart.items()}, asked)
         calls += [*changes, *asked]

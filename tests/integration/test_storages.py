@@ -14,7 +14,7 @@ from lightrag.kg.shared_storage import initialize_share_data
 
 from app_container import Container
 from app_container.errors import NotWiredError
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 from wiring.lightrag import GRAPH_STORAGES, register_storages
 from wiring.lightrag.models import bundled_tokenizer, embedding_function
 from wiring.lightrag.offline import complete
@@ -56,7 +56,7 @@ def test_unchanged_lightrag_code_gives_upstreams_graph(
         ours = asyncio.run(ingest(lightrag(container, workspace, tmp_path / "a", graph_storage)))
         theirs = asyncio.run(ingest(lightrag(container, upstream, tmp_path / "b", "Neo4JStorage")))
     finally:
-        forget_workspace(neo4j_server, upstream)
+        neo4j_server.forget_workspace(upstream)
     assert sorted(ours[0]) == sorted(theirs[0]) == ["Celery", "Neo4j", "Redis"]
     assert sorted(ours[1]) == sorted(theirs[1]) != []
 

@@ -11,7 +11,7 @@ import pytest
 from celery import Celery
 
 from tests.support.models import config_with_model
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 from tests.support.workers import StartWorker, call, doc_status, insert
 from wiring.runner import Document
 
@@ -30,7 +30,7 @@ def test_two_children_insert_everything_once_with_a_driver_each(
     ]
     documents = [Document(text, f"notes/{n}.md", f"doc{n}") for n, text in enumerate(texts)]
     worker = start_worker("--concurrency", "2", LOG_FORMAT="json")
-    workers = worker.until_ready()
+    workers = worker.until_found()
 
     outcomes = insert(workers, documents)
     assert [outcome.error for outcome in outcomes if outcome.error] == []
@@ -78,7 +78,7 @@ def test_documents_questions_and_mistakes(
     forgive = tmp_path / "forgive"
     config = config_with_model("failing_on_request")
     worker = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config, FORGIVE=str(forgive))
-    workers = worker.until_ready()
+    workers = worker.until_found()
 
     with pytest.raises(Exception, match=rf"workspace '{workspace}' holds no documents yet; insert some"):
         call(workers, "query", "Who uses Redis?")
@@ -131,7 +131,7 @@ def test_documents_questions_and_mistakes(
 
 def test_workspaces_are_apart(start_worker: StartWorker, neo4j_server: Server, workspace: str) -> None:
     other = f"{workspace}_other"
-    workers = start_worker("--concurrency", "1").until_ready()
+    workers = start_worker("--concurrency", "1").until_found()
     try:
         call(workers, "insert_document", "Here Ada met Bob.", document_id="a")
         call(workers, "insert_document", "Here Eve met Mallory.", document_id="a", workspace=other)
@@ -139,7 +139,7 @@ def test_workspaces_are_apart(start_worker: StartWorker, neo4j_server: Server, w
             rows = neo4j_server.query(f"MATCH (n:`{name}`) RETURN n.entity_id AS name")
             assert {row["name"] for row in rows} == expected
     finally:
-        forget_workspace(neo4j_server, other)
+        neo4j_server.forget_workspace(other)
 
 
 @pytest.mark.parametrize(

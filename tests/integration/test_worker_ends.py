@@ -20,7 +20,7 @@ def test_a_task_that_is_interrupted_leaves_a_document_that_another_task_takes_up
 ) -> None:
     config = config_with_model("slow")
     worker = start_worker("--concurrency", "2", APP_CONTAINER_CONFIG=config)
-    workers = worker.until_ready()
+    workers = worker.until_found()
     call(workers, "insert_document", "Here Ada met Bob.", document_id="warm")
     text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(12))
     with pytest.raises(Exception, match="SoftTimeLimitExceeded"):
@@ -39,13 +39,13 @@ def test_a_worker_whose_parent_is_killed_leaves_no_process_and_the_next_one_take
     start_worker: StartWorker,
 ) -> None:
     first = start_worker("--concurrency", "2")
-    assert call(first.until_ready(), "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "processed"
+    assert call(first.until_found(), "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "processed"
     family = psutil.Process(first.process.pid).children(recursive=True)
     assert len(family) == 3  # two children, and the process of LightRAG's shared state
     first.process.kill()
     _, alive = psutil.wait_procs(family, 20)
     assert alive == []
-    workers = start_worker("--concurrency", "2").until_ready()
+    workers = start_worker("--concurrency", "2").until_found()
     assert call(workers, "insert_document", "Here Ada met Bob.", document_id="a")["status"] == "unchanged"
 
 
@@ -53,14 +53,14 @@ def test_who_waits_for_a_worker_that_died_is_told(start_worker: StartWorker, mon
     monkeypatch.setattr("wiring.runner.PING_INTERVAL", 1.0)
     monkeypatch.setattr("wiring.runner.PATIENCE", 3.0)
     worker = start_worker("--concurrency", "1", APP_CONTAINER_CONFIG=config_with_model("slow"))
-    workers = worker.until_ready()
+    workers = worker.until_found()
     worker.kill()
     (outcome,) = insert(workers, [Document("Here Ada met Bob.", "a.md")])
     assert outcome.error == "no Celery worker has answered for 3 s; see its log; it stays queued"
     with pytest.raises(AppContainerError, match="no Celery worker has answered for 3 s; see its log"):
         workers.query("Who met Bob?", "mix", None)
     again = start_worker("--concurrency", "1")
-    (outcome,) = insert(again.until_ready(), [Document("Here Ada met Bob.", "a.md")])
+    (outcome,) = insert(again.until_found(), [Document("Here Ada met Bob.", "a.md")])
     assert outcome.error is None
 
 
@@ -68,7 +68,7 @@ def test_a_deletion_whose_process_is_killed_is_done_again_and_others_wait_for_it
     start_worker: StartWorker, environment: dict[str, str]
 ) -> None:
     worker = start_worker("--concurrency", "2")
-    workers = worker.until_ready()
+    workers = worker.until_found()
     text = "\n\n".join(f"Here Person{n} met Other{n}. " + "and so on " * 1500 for n in range(12))
     call(workers, "insert_document", text, document_id="long")
     deletion = workers._app.send_task("lightrag.delete_document", ("long",))

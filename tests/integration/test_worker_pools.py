@@ -21,10 +21,10 @@ from app_container import create_container
 from tests import PROJECT
 from tests.support.proxy import Proxy
 from tests.support.servers import Server
-from tests.support.waiting import until
 from tests.support.workers import StartWorker, WorkerProcess, insert
 from wiring.celery.options import make_app
 from wiring.runner import Document
+from wiring.testing.waiting import until
 
 POOL_WORKER = "tests.support.pool_worker"
 TIMEOUT = 60.0
@@ -170,7 +170,7 @@ def multi(environment: dict[str, str], *arguments: str) -> None:
 def test_the_ready_worker_works_in_solo_and_threads_pools(start_worker: StartWorker, neo4j_server: Server) -> None:
     for number, pool in enumerate(("solo", "threads")):
         worker = start_worker("--pool", pool, "--concurrency", "2")
-        workers = worker.until_ready()
+        workers = worker.until_found()
         outcomes = insert(workers, [Document(f"Here A{number}{n} met B.", f"{number}{n}.md") for n in range(4)])
         assert [outcome.error for outcome in outcomes if outcome.error] == []
         assert worker.stop() == 0
@@ -193,7 +193,7 @@ def test_the_ready_worker_works_with_one_spawned_child_and_refuses_several(
     )
     limit = ("--max-tasks-per-child", "2")
     worker = start_worker("--concurrency", "1", *limit, app="ready_spawn", LOG_FORMAT="json")
-    workers = worker.until_ready()
+    workers = worker.until_found()
     outcomes = insert(workers, [Document(f"Here A{n} met B.", f"{n}.md") for n in range(3)])
     assert [outcome.error for outcome in outcomes if outcome.error] == []
     family = family_of(worker)
@@ -254,7 +254,7 @@ def test_a_worker_that_need_not_check_starts_without_the_server_and_works_when_i
         port = free.getsockname()[1]
     uri = f"bolt://127.0.0.1:{port}"
     worker = start_worker("--concurrency", "2", NEO4J_URI=uri, CELERY_CHECK_SERVER="false")
-    workers = worker.until_ready()  # it answers a ping
+    workers = worker.until_found()  # it answers a ping
     assert f"did not look for Neo4j at {uri}" in worker.log
     insertion = workers._app.send_task("lightrag.insert_document", ("Here Ada met Bob.",), {"document_id": "a"})
     until(lambda: "] retry: Retry in " in worker.log)

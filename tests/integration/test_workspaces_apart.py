@@ -13,7 +13,7 @@ from lightrag.kg.shared_storage import initialize_share_data
 
 from app_container import Container
 from tests.support.graphs import Call, Graph, about, answer, building, exactly
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server, until_searchable
 from wiring.lightrag import GRAPH_STORAGES, fulltext, register_storages
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -28,7 +28,7 @@ def names(neo4j_server: Server, workspace: str) -> Iterator[list[str]]:
     alike = [pattern.format(workspace) for pattern in ALIKE]
     yield alike
     for name in alike:
-        forget_workspace(neo4j_server, name)
+        neo4j_server.forget_workspace(name)
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_no_method_shows_another_workspace(
     run(initialize())
     for name, made in makers.items():
         run(ask(made, building(graphs[name], batch=True)))
-    neo4j_server.until_searchable()
+    until_searchable(neo4j_server)
     for name, mark in marks.items():
         for kind, made in storages[name].items():
             assert seen(made) == {mark}, (name, kind)
@@ -104,7 +104,7 @@ def test_no_method_shows_another_workspace(
 
     first = makers[names[0]]
     run(ask(first, building(graphs[names[0]], batch=False)))
-    neo4j_server.until_searchable()
+    until_searchable(neo4j_server)
     assert seen(first) == {marks[names[0]]}
     assert nodes_of(neo4j_server, names) == {names[0]: 3}
 
@@ -127,7 +127,7 @@ def search(run: Run, server: Server, made: Any) -> list[str]:
     """Search for words in an order in which only a full-text index finds them."""
     run(made.initialize())
     run(made.upsert_node("apple pear", {"entity_id": "apple pear"}))
-    server.until_searchable()
+    until_searchable(server)
     found: list[str] = run(made.search_labels("pear apple"))
     return found
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.integration.test_command import run, run_json
-from tests.support.servers import Server, forget_workspace
+from tests.support.servers import Server
 from wiring.process_file import ProcessFile
 
 
@@ -48,6 +48,6 @@ def test_the_demo_runs_by_celery_and_prefect_skips_what_is_there_and_leaves_noth
         for folder in Path(".lightrag").glob("demo_prefect*"):
             ProcessFile(folder / "server.json").end(60)
         for workspace in ("demo", "demo_prefect"):
-            forget_workspace(neo4j_server, workspace)
+            neo4j_server.forget_workspace(workspace)
     neo4j_server.until_no_connection_is_left()
     assert not [*Path().rglob("worker.json"), *Path().rglob("server.json"), *Path().rglob("flow.json")]

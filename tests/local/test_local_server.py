@@ -16,10 +16,10 @@ import pytest
 from neo4j import GraphDatabase
 
 from tests.integration.test_command import run, run_json
-from tests.support.families import end_family
 from tests.support.schema import COMMAND
 from wiring.local_neo4j import LocalNeo4j
 from wiring.process_file import ProcessFile
+from wiring.testing.celery_worker import end_family
 
 
 def test_start_find_keep_and_stop(tmp_path: Path) -> None:

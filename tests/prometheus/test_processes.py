@@ -10,7 +10,7 @@ from celery import Celery
 
 from tests.prometheus.conftest import StartMeasured
 from tests.support.prometheus_server import Prometheus
-from tests.support.waiting import until
+from wiring.testing.waiting import until
 
 APP = "tests.support.measured_tasks"
 TIMEOUT = 60.0

@@ -8,10 +8,10 @@ import httpx
 from celery import Celery
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.support.own_servers import free_port
 from tests.support.prometheus_server import run_pushgateway
-from tests.support.waiting import until
 from tests.support.workers import StartWorker
+from wiring.testing.own_server import free_port
+from wiring.testing.waiting import until
 
 APP = "tests.support.measured_tasks"
 WARNING = "takes no figures"

@@ -20,8 +20,8 @@ import pytest
 from websockets.sync.client import connect
 from websockets.sync.connection import Connection
 
-from tests.support.families import end_family
-from tests.support.waiting import until
+from wiring.testing.celery_worker import end_family
+from wiring.testing.waiting import until
 
 COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 NO_CHROMIUM = "no Chromium found: `apt-get install chromium`, or set CHROMIUM to the command that starts one"

@@ -3,37 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from app_container import Container, create_container
 from tests.support.proxy import Proxy
-from tests.support.servers import Server
 
 
 @pytest.fixture
-def environment(
-    neo4j_server: Server, workspace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, str]:
+def environment(neo4j_environment: dict[str, str]) -> dict[str, str]:
     """Settings for this test's server, workspace and folders, set for this process and returned for others."""
-    settings = neo4j_server.environment | {
-        "LIGHTRAG_WORKSPACE": workspace,
-        "LIGHTRAG_WORKING_DIR": str(tmp_path / "rag"),
-        "CELERY_DATA_DIR": str(tmp_path / "celery"),
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    return settings
-
-
-@pytest.fixture
-def container(environment: dict[str, str]) -> Iterator[Container]:  # noqa: ARG001 - it sets the variables
-    container = create_container()
-    yield container
-    container.shutdown_resources()
-    forget_shared_state()
+    return neo4j_environment
 
 
 @pytest.fixture

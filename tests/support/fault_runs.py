@@ -24,10 +24,10 @@ from tests.support.brokers import Broker
 from tests.support.models import config_with_model
 from tests.support.own_neo4j import OwnNeo4j
 from tests.support.same_graph import Graph, Key, read_graph, vectors_in_files
-from tests.support.servers import Server, forget_workspace
-from tests.support.waiting import until
+from tests.support.servers import Server
 from tests.support.workers import WorkerProcess, doc_status
 from wiring.celery.options import make_app
+from wiring.testing.waiting import until
 
 CONCURRENCY = 4
 TASK = "lightrag.insert_document"
@@ -215,7 +215,7 @@ def fault_run(
     """A run in a workspace of its own, with nothing sent yet; ``settings`` are the worker's, by their variables."""
     workspace = f"test_{uuid.uuid4().hex[:12]}"
     with ExitStack() as stack:
-        stack.callback(forget_workspace, server, workspace)
+        stack.callback(server.forget_workspace, workspace)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         broker = make_broker(folder)
         stack.callback(broker.close)

@@ -14,8 +14,8 @@ from typing import Any
 from unittest.mock import patch
 
 from app_container import create_container
-from tests.support.waiting import until
 from wiring.lightrag.leases.store import LeaseStore
+from wiring.testing.waiting import until
 
 
 def main(text: str, document_id: str) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from neo4j.exceptions import DriverError
 
 from app_container import create_container
-from tests.support.waiting import until, until_here
+from tests.support.waiting import until_here
 from wiring.celery import async_task, setup
 from wiring.celery.options import make_app
+from wiring.testing.waiting import until
 
 container = create_container()
 app = make_app(container.settings().celery)

@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from neo4j import GraphDatabase
 
-from tests.support.own_servers import AsProcess, InContainer, OwnServer, free_port, until_it_answers
-from tests.support.servers import IMAGE, Server, docker_answers
+from tests.support.servers import Server
 from wiring.local_neo4j import LocalNeo4j
+from wiring.testing.docker_server import DockerServer, docker_answers
+from wiring.testing.own_server import OwnServer, free_port
+from wiring.testing.process_server import ProcessServer
+from wiring.testing.server_choice import IMAGE
+from wiring.testing.waiting import until_it_answers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class OwnNeo4j(Server):
     own: OwnServer
 
@@ -25,10 +28,7 @@ class OwnNeo4j(Server):
         self.until_it_answers()
 
     def until_it_answers(self) -> None:
-        with GraphDatabase.driver(
-            self.uri, auth=(self.username, self.password), connection_timeout=5, connection_acquisition_timeout=5
-        ) as driver:
-            until_it_answers(driver.verify_connectivity, self.uri)
+        until_it_answers(self.verify, self.uri)
 
 
 @contextmanager
@@ -43,9 +43,9 @@ def run_own_neo4j(home: Path) -> Iterator[OwnNeo4j]:
 
 def _in_container() -> OwnNeo4j:
     port, password = free_port(), uuid.uuid4().hex
-    container = InContainer(IMAGE, 7687, port, env={"NEO4J_AUTH": f"neo4j/{password}"})
+    container = DockerServer(IMAGE, 7687, port=port, env={"NEO4J_AUTH": f"neo4j/{password}"})
     container.start()
-    return OwnNeo4j(f"bolt://127.0.0.1:{port}", "neo4j", password, container)
+    return OwnNeo4j(f"bolt://127.0.0.1:{port}", "neo4j", password, own=container)
 
 
 def _as_process(home: Path) -> OwnNeo4j:
@@ -53,7 +53,7 @@ def _as_process(home: Path) -> OwnNeo4j:
     local = LocalNeo4j(home)
     started = local.start()
     made = psutil.Process(started.pid)
-    process = AsProcess(made.cmdline(), Path(made.cwd()), made.environ())
+    process = ProcessServer(made.cmdline(), Path(made.cwd()), made.environ())
     local.stop()
     process.start()
-    return OwnNeo4j(started.uri, "neo4j", started.password, process)
+    return OwnNeo4j(started.uri, "neo4j", started.password, own=process)

@@ -10,9 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.own_servers import AsProcess, free_port, until_it_answers
 from tests.support.python_processes import StartPython
-from tests.support.waiting import until
+from wiring.testing.own_server import free_port
+from wiring.testing.process_server import ProcessServer
+from wiring.testing.waiting import until, until_it_answers
 
 FINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
@@ -100,7 +101,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect
         "PREFECT_WORKER_QUERY_SECONDS": "1",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = AsProcess(command, folder, environment | {"PREFECT_UI_API_URL": f"{pages}/api"})
+    server = ProcessServer(command, folder, environment | {"PREFECT_UI_API_URL": f"{pages}/api"})
     server.start()
     try:
         until_it_answers(lambda: httpx.get(f"{pages}/api/health", timeout=5).raise_for_status(), pages)

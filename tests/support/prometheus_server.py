@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from tests import PROJECT
-from tests.support.own_servers import AsProcess, free_port, until_it_answers
-from tests.support.waiting import until
+from wiring.testing.own_server import free_port
+from wiring.testing.process_server import ProcessServer
+from wiring.testing.waiting import until, until_it_answers
 from wiring.whole_file import write_whole
 
 RULES = PROJECT / "deploy" / "prometheus" / "alerts.yml"
@@ -111,7 +112,7 @@ def run_prometheus(folder: Path) -> Iterator[Prometheus]:
         f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    with _running(AsProcess([command, *options], folder), f"http://127.0.0.1:{port}", "Prometheus") as address:
+    with _running(ProcessServer([command, *options], folder), f"http://127.0.0.1:{port}", "Prometheus") as address:
         yield Prometheus(address, targets)
 
 
@@ -119,13 +120,13 @@ def run_prometheus(folder: Path) -> Iterator[Prometheus]:
 def run_pushgateway(folder: Path, port: int) -> Iterator[str]:
     """A Pushgateway that knows nothing yet; its address."""
     command = binary("prometheus-pushgateway", "prometheus-pushgateway")
-    server = AsProcess([command, f"--web.listen-address=127.0.0.1:{port}"], folder)
+    server = ProcessServer([command, f"--web.listen-address=127.0.0.1:{port}"], folder)
     with _running(server, f"http://127.0.0.1:{port}", "the Pushgateway") as address:
         yield address
 
 
 @contextmanager
-def _running(server: AsProcess, address: str, what: str) -> Iterator[str]:
+def _running(server: ProcessServer, address: str, what: str) -> Iterator[str]:
     server.start()
     try:
         until_it_answers(lambda: httpx.get(f"{address}/-/ready").raise_for_status(), what)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests import PROJECT
-from tests.support.families import end_family
-from tests.support.waiting import until
+from wiring.testing.celery_worker import end_family
+from wiring.testing.waiting import until
 
 
 class PythonProcess:

@@ -15,8 +15,8 @@ from tests.support.brokers import BROKERS
 from tests.support.fault_runs import FaultRun, fault_run
 from tests.support.same_graph import Key, vectors_in_neo4j
 from tests.support.servers import Server
-from tests.support.waiting import until
 from tests.support.workers import WorkerProcess
+from wiring.testing.waiting import until
 
 TERM = 3.0
 """Seconds; the tests wait for leases to end."""

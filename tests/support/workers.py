@@ -3,65 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import PROJECT
-from tests.support.families import end_family
 from wiring.runner import Document, InWorkers, Outcome, find_workers
+from wiring.testing.celery_worker import CeleryWorkerProcess
+from wiring.testing.waiting import until
 
-START_TIMEOUT = 90.0
 
-
-class WorkerProcess:
-    def __init__(self, log_file: Path, environment: dict[str, str], app: str, arguments: Sequence[str]) -> None:
-        self.log_file = log_file
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "--loglevel", "INFO", *arguments]
-        with self.log_file.open("w") as log:
-            self.process = subprocess.Popen(
-                command,
-                env={**os.environ, **environment, "PYTHONPATH": f"{PROJECT}{os.pathsep}{Path.cwd()}"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-
-    @property
-    def log(self) -> str:
-        return self.log_file.read_text(errors="replace")
-
+class WorkerProcess(CeleryWorkerProcess):
     def json_lines(self) -> list[dict[str, Any]]:
         """The lines of a log that is JSON, each of which must be one."""
         return [json.loads(line) for line in self.log.splitlines()]
 
-    def until_ready(self) -> InWorkers:
+    def until_found(self) -> InWorkers:
+        """Wait until it is ready, and find it as the command does."""
         from app_container import create_container
 
-        settings = create_container().settings()
-        deadline = time.monotonic() + START_TIMEOUT
-        while (workers := find_workers(settings)) is None:
-            assert self.process.poll() is None, f"the worker ended:\n{self.log}"
-            assert time.monotonic() < deadline, f"the worker does not answer:\n{self.log}"
-        return workers
-
-    def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 60.0) -> int:
-        """Ask it to end; returns its exit code."""
-        self.process.send_signal(how)
-        return self.process.wait(timeout)
-
-    def kill(self) -> None:
-        """End it at once: a warm shutdown takes Celery some seconds."""
-        end_family(self.process)
+        self.until_ready()
+        return until(lambda: find_workers(create_container().settings()), told=self.end_of_log)
 
     def failing_start(self) -> str:
         """Wait until it has refused to start; returns the line that says why."""

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tests import PROJECT
 from tests.support.figures import figure
-from tests.support.waiting import until
 from wiring.metrics.snapshot import Snapshot, add_up
 from wiring.metrics.worker import WorkerFigures, new_folder, process_folders, worker_folders
+from wiring.testing.waiting import until
 
 CHILD = """
 import sys
