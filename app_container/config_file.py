@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from app_container.errors import ConfigurationError, Problem
-from app_container.interpolation import Interpolated, InterpolationError, interpolate
+from app_container.interpolation import FILE_SUFFIX, Interpolated, InterpolationError, interpolate
 
 CONFIG_VARIABLE = "APP_CONTAINER_CONFIG"
 DEFAULT_PATH = Path("config.yaml")
@@ -45,10 +45,11 @@ class PlainText(str):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one value came from: its line, and the environment variables named in it."""
+    """Where one value came from: its line, the environment variables named in it, and the file that held all of it."""
 
     line: int
     variables: tuple[str, ...] = ()
+    file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -59,7 +60,7 @@ class ConfigFile:
         path: the file that was read.
         tree: nested dicts and lists of text.
         sources: where the value at each key path came from.
-        problems: variables that are required and not set, duplicate keys, unreadable ``${...}``.
+        problems: variables that are required and not set or give no value, duplicate keys, unreadable ``${...}``.
     """
 
     path: Path
@@ -182,11 +183,13 @@ class _Tree:
             fix = "write ${NAME} or ${NAME:default}, and $${ for a literal ${"
             self._config.problems.append(self._config.problem(keys, str(error), fix))
             return None
-        self._config.sources[keys] = Source(line, result.variables)
+        self._config.sources[keys] = Source(line, result.variables, result.file)
+        for fault in result.faults:
+            self._config.problems.append(self._config.problem(keys, fault.found, fault.fix))
         for name in result.missing:
-            fix = f"export {name}=... or write ${{{name}:default}} here"
+            fix = f"export {name}=... (or {name}{FILE_SUFFIX}, a file that holds it) or write ${{{name}:default}} here"
             self._config.problems.append(self._config.problem(keys, f"${name} is not set", fix))
-        if result.missing:
+        if result.missing or result.faults:
             return None
         return _with_type(result, is_plain=is_plain)
 

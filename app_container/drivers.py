@@ -11,9 +11,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from app_container.asking import ask, without_a_loop
+from app_container.certificates import address, tls_options, why_not_encrypted
 from app_container.errors import ServerUnavailableError
 from app_container.execution import lasts
 from app_container.foreign_loop import refuse_foreign_loops
+from app_container.password_file import PasswordInFile
 
 if TYPE_CHECKING:  # the driver takes 0.3 s to import; only who builds one pays
     from neo4j import AsyncDriver, Driver
@@ -23,27 +25,49 @@ if TYPE_CHECKING:  # the driver takes 0.3 s to import; only who builds one pays
 
 T = TypeVar("T")
 
-_LOCKED = "Neo.ClientError.Security.AuthenticationRateLimit"
+
+def open_sync_driver(settings: Neo4jSettings, **options: Any) -> Driver:
+    """A new driver that nobody watches.
+
+    Args:
+        settings: where it connects, and how.
+        options: of ``GraphDatabase.driver``, which are to be others than the settings say.
+    """
+    from neo4j import GraphDatabase
+
+    from app_container.credentials import credentials
+
+    return GraphDatabase.driver(address(settings), auth=credentials(settings), **_options(settings) | options)
 
 
-def driver_options(settings: Neo4jSettings) -> dict[str, Any]:
-    """The keyword arguments for ``GraphDatabase.driver``, credentials included."""
-    return {
-        "auth": (settings.username, settings.password.get_secret_value()),
-        "user_agent": f"lightrag-neo4j-wiring/{version('lightrag-neo4j-wiring')} neo4j-python/{version('neo4j')}",
-        "notifications_min_severity": settings.notifications_min_severity,
-    } | settings.model_dump(
-        exclude={
-            "uri",
-            "username",
-            "password",
-            "database",
-            "notifications_min_severity",
-            "transaction_timeout",
-            "check_timeout",
-            "leak_detection_threshold",
-        }
+def open_async_driver(settings: Neo4jSettings, **options: Any) -> AsyncDriver:
+    """The same for the event loop that runs now."""
+    from neo4j import AsyncGraphDatabase
+
+    from app_container.credentials import async_credentials
+
+    return AsyncGraphDatabase.driver(
+        address(settings), auth=async_credentials(settings), **_options(settings) | options
     )
+
+
+def _options(settings: Neo4jSettings) -> dict[str, Any]:
+    return {
+        "user_agent": f"lightrag-neo4j-wiring/{version('lightrag-neo4j-wiring')} neo4j-python/{version('neo4j')}",
+        **tls_options(settings),
+        **settings.model_dump(
+            exclude={
+                "uri",
+                "username",
+                "password",
+                "database",
+                "trusted_certificates",
+                "transaction_timeout",
+                "check_timeout",
+                "leak_detection_threshold",
+            }
+        ),
+    }
 
 
 class DriverWatcher(Protocol):
@@ -63,9 +87,7 @@ def build_sync_driver(
         metrics: counts what happens in its pool.
         telemetry: tells of its pool and its queries.
     """
-    from neo4j import GraphDatabase
-
-    driver = GraphDatabase.driver(settings.uri, **driver_options(settings))
+    driver = open_sync_driver(settings)
     _watch(driver, "process", settings, metrics, telemetry)
     return driver
 
@@ -80,9 +102,7 @@ def build_async_driver(
         metrics: counts what happens in its pool.
         telemetry: tells of its pool and its queries.
     """
-    from neo4j import AsyncGraphDatabase
-
-    driver = AsyncGraphDatabase.driver(settings.uri, **driver_options(settings))
+    driver = open_async_driver(settings)
     lifetime = "worker_loop" if lasts(asyncio.get_running_loop()) else "loop"
     _watch(driver, lifetime, settings, metrics, telemetry)
     return refuse_foreign_loops(driver)
@@ -104,9 +124,7 @@ def _watch(
 
 def build_asking_driver(settings: Neo4jSettings) -> AsyncDriver:
     """A new driver for ``ask``: one connection, on the event loop that runs now."""
-    from neo4j import AsyncGraphDatabase
-
-    return AsyncGraphDatabase.driver(settings.uri, **driver_options(settings) | {"max_connection_pool_size": 1})
+    return open_async_driver(settings, max_connection_pool_size=1)
 
 
 def check_connection(settings: Neo4jSettings) -> str:
@@ -152,20 +170,12 @@ def ask_server(settings: Neo4jSettings, question: Callable[[AsyncDriver], Awaita
 
 def why_unavailable(settings: Neo4jSettings, error: Exception) -> str | None:
     """One line for what the server, or the way to it, answered to ``ask``; None if ``error`` is another's."""
-    from neo4j.exceptions import AuthError, ClientError, DriverError, Neo4jError, TransientError
+    from neo4j.exceptions import ClientError, DriverError, Neo4jError, TransientError
 
     where = f"Neo4j at {settings.uri}"
-    if isinstance(error, AuthError):
-        return (
-            f"{where} refuses user {settings.username!r} with the password it was given; "
-            "set NEO4J_USERNAME and NEO4J_PASSWORD"
-        )
+    if (refusal := why_not_encrypted(settings, error) or _why_refused(settings, error)) is not None:
+        return f"{where} {refusal}"
     if isinstance(error, ClientError):
-        if error.code == _LOCKED:
-            return (
-                f"{where} has locked user {settings.username!r} for some seconds, after several wrong passwords; "
-                "wait, then start again with the right NEO4J_PASSWORD"
-            )
         fix = "set NEO4J_DATABASE to one that exists" if "Database" in (error.code or "") else "see the server's log"
         return f"{where}, database {settings.database!r}: {_one_line(error)}; {fix}"
     if isinstance(error, TransientError):  # it has no thread free, or its database is not started
@@ -173,6 +183,25 @@ def why_unavailable(settings: Neo4jSettings, error: Exception) -> str | None:
     if isinstance(error, DriverError | Neo4jError | OSError | ValueError):
         fix = "start it, or set NEO4J_URI (a local one: lightrag-neo4j neo4j start)"
         return f"{where} does not answer: {_one_line(error)}; {fix}"
+    return None
+
+
+def _why_refused(settings: Neo4jSettings, error: Exception) -> str | None:
+    from neo4j.exceptions import AuthError, Neo4jError
+
+    from app_container.credentials import LOCKED
+
+    secret, user = settings.password, repr(settings.username)
+    in_file = f" in {str(secret.file)!r}" if isinstance(secret, PasswordInFile) else None
+    if isinstance(error, AuthError):
+        fix = "write there what it is" if in_file else "set NEO4J_USERNAME and NEO4J_PASSWORD"
+        return f"refuses user {user} with the password{in_file or ' it was given'}; {fix}"
+    if isinstance(error, Neo4jError) and error.code == LOCKED:
+        right = f"right password{in_file}" if in_file else "right NEO4J_PASSWORD"
+        return (
+            f"has locked user {user} for some seconds, after several wrong passwords; "
+            f"wait, then start again with the {right}"
+        )
     return None
 
 

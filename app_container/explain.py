@@ -12,7 +12,7 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
-from app_container.config_file import ConfigFile, KeyPath
+from app_container.config_file import ConfigFile, KeyPath, Source
 from app_container.errors import Problem
 
 _MAX_SHOWN = 60
@@ -38,11 +38,13 @@ def explain(error: ValidationError, model: type[BaseModel], config: ConfigFile) 
             yield config.problem(keys, "is missing", f"add it: {_example(keys)}")
         else:
             problem = config.problem(keys, f"found {_shown(detail, model, keys)}, expected {_expected(detail)}", "")
-            yield replace(problem, fix=_fix(problem, detail))
+            yield replace(problem, fix=_fix(problem, detail, config.sources.get(keys)))
 
 
-def _fix(problem: Problem, detail: ErrorDetails) -> str:
+def _fix(problem: Problem, detail: ErrorDetails, source: Source | None) -> str:
     change = f"change ${problem.variables[0]} or this line" if problem.variables else "change it"
+    if source and source.file:
+        change = f"change {str(source.file)!r} or this line"
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
         allowed = [item.strip("'") for item in detail["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         if close := difflib.get_close_matches(detail["input"], allowed, n=1):

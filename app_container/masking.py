@@ -96,6 +96,15 @@ def mask(text: str) -> str:
     return _mask(text)
 
 
+def hide(*secrets: str) -> None:
+    """From now on mask these, wherever secrets of this process are masked."""
+    global _mask  # noqa: PLW0603 - the log is of the process
+    with _changing:
+        if not _secrets.issuperset(secrets):
+            _secrets.update(secrets)
+            _mask = Mask(_secrets)
+
+
 def hide_in_log(*settings: Any) -> None:
     """From now on mask the secrets of these settings in every log record of this process.
 
@@ -104,11 +113,8 @@ def hide_in_log(*settings: Any) -> None:
     Args:
         settings: sections of settings, addresses, or what holds some of them.
     """
-    global _mask  # noqa: PLW0603 - the log is of the process
+    hide(*secrets_in(settings))
     with _changing:
-        if not _secrets.issuperset(found := secrets_in(settings)):
-            _secrets.update(found)
-            _mask = Mask(_secrets)
         make = logging.getLogRecordFactory()
         if not isinstance(make, _Masking):
             logging.setLogRecordFactory(_Masking(make))

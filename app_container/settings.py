@@ -24,13 +24,17 @@ from pydantic import (
     SecretStr,
     ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     field_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from app_container.certificates import VERIFIED, fault_of_certificates
 from app_container.config_file import PlainText, find_config, read_config
 from app_container.errors import ConfigurationError
 from app_container.explain import explain
+from app_container.password_file import PasswordInFile
 
 URI_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 MAX_WORKSPACE_LENGTH = 128
@@ -62,6 +66,12 @@ def is_workspace_name(name: str) -> bool:
 def _check_workspace(name: str) -> str:
     if not is_workspace_name(name):
         raise PydanticCustomError("workspace", "a name of letters, digits, '_', '-' and '.'")
+    return name
+
+
+def _check_variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise PydanticCustomError("variable", "the name of an environment variable")
     return name
 
 
@@ -108,6 +118,17 @@ def is_secret(key: str) -> bool:
 Options = Annotated[dict[str, Any], BeforeValidator(_free_form), Field(repr=False)]
 Workspace = Annotated[str, Field(min_length=1, max_length=MAX_WORKSPACE_LENGTH), AfterValidator(_check_workspace)]
 DottedPath = Annotated[str, AfterValidator(_check_dotted_path)]
+Variable = Annotated[str, AfterValidator(_check_variable)]
+
+
+def _keep_its_file(value: Any, read: ValidatorFunctionWrapHandler) -> SecretStr:
+    if isinstance(value, PasswordInFile):
+        return value
+    secret: SecretStr = read(value)
+    return secret
+
+
+Password = Annotated[SecretStr, Field(min_length=1), WrapValidator(_keep_its_file)]
 
 
 class _Section(BaseModel):
@@ -119,8 +140,9 @@ class Neo4jSettings(_Section):
 
     uri: Annotated[str, AfterValidator(_check_uri)] = "bolt://localhost:7687"
     username: str = Field("neo4j", min_length=1)
-    password: SecretStr = Field(min_length=1)
+    password: Password
     database: str = Field("neo4j", min_length=1)
+    trusted_certificates: Path | None = None
     max_connection_pool_size: PositiveInt = 50
     connection_acquisition_timeout: PositiveFloat = 60.0
     connection_timeout: PositiveFloat = 30.0
@@ -133,6 +155,24 @@ class Neo4jSettings(_Section):
     keep_alive: bool = True
     leak_detection_threshold: NonNegativeFloat = 120.0
     notifications_min_severity: Literal["OFF", "WARNING", "INFORMATION"] = "OFF"
+
+    @field_validator("trusted_certificates")
+    @classmethod
+    def _can_be_used(cls, path: Path | None, info: ValidationInfo) -> Path | None:
+        if path is None:
+            return None
+        scheme = info.data.get("uri", "bolt+s://").partition("://")[0]  # one that is wrong is told already
+        if scheme not in VERIFIED:
+            raise PydanticCustomError(
+                "not_verified",
+                "nothing, for with {scheme}:// no certificate is verified; set neo4j.uri to {schemes}",
+                {"scheme": scheme, "schemes": " or ".join(f"{scheme}://..." for scheme in VERIFIED)},
+            )
+        if (fault := fault_of_certificates(path)) is not None:
+            raise PydanticCustomError(
+                "certificates", "a PEM file with the certificates of CAs; it {fault}", {"fault": fault}
+            )
+        return path.absolute()
 
 
 class LLMSettings(_Section):
@@ -162,6 +202,7 @@ class LightRAGSettings(_Section):
     kv_storage: str = "JsonKVStorage"
     vector_storage: str = "NanoVectorDBStorage"
     doc_status_storage: str = "JsonDocStatusStorage"
+    environment: dict[Variable, SecretStr] = Field({}, repr=False)
     llm: LLMSettings = LLMSettings()
     embedding: EmbeddingSettings = EmbeddingSettings()
     options: Options = {}
@@ -255,6 +296,9 @@ def load_settings(path: str | os.PathLike[str] | None = None, environ: Mapping[s
             fix; secrets are masked.
     """
     config = read_config(find_config(path, environ), environ)
+    source = config.sources.get(("neo4j", "password"))
+    if source and source.file:  # so that it may change
+        config.tree["neo4j"]["password"] = PasswordInFile(source.file.absolute(), config.tree["neo4j"]["password"])
     try:
         settings = Settings.model_validate(config.tree)
     except ValidationError as error:

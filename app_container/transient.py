@@ -20,9 +20,10 @@ def passing_cause(error: BaseException) -> BaseException | None:
 
     These pass: the server is away, restarts, changes its leader or asks to try again (``ServiceUnavailable``, also
     ``IncompleteCommit``, ``SessionExpired``, ``TransientError``); no connection became free in time
-    (``ConnectionAcquisitionTimeoutError``); a transaction waited for a lock until its time was over; and any
-    ``PassingError`` of this project. Work that is done again because of them must be idempotent: a commit whose answer
-    was lost may have happened.
+    (``ConnectionAcquisitionTimeoutError``); a transaction waited for a lock until its time was over; the server refuses
+    a password that is in a file, which may be about to change (``refusal_passes``); and any ``PassingError`` of this
+    project. Work that is done again because of them must be idempotent: a commit whose answer was lost may have
+    happened.
 
     LightRAG wraps what it tried in vain in tenacity's ``RetryError``; that is looked into.
     """
@@ -41,10 +42,12 @@ def _passes(error: BaseException) -> bool:
         TransientError,
     )
 
+    from app_container.credentials import refusal_passes
+
     if isinstance(error, (ServiceUnavailable, SessionExpired, TransientError, ConnectionAcquisitionTimeoutError)):
         return True
     if isinstance(error, Neo4jError):
-        return error.is_retryable() or error.code in LOCK_TIMEOUTS
+        return error.is_retryable() or error.code in LOCK_TIMEOUTS or refusal_passes(error.code)
     return isinstance(error, DriverError) and error.is_retryable()
 
 

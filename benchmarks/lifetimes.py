@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app_container.container import Container
-from app_container.drivers import build_sync_driver, driver_options
+from app_container.drivers import build_sync_driver, open_async_driver
 from benchmarks.real_neo4j import container_on_a_real_neo4j, read, read_async
 
 ROUNDS, TASKS_A_ROUND = 31, 10
@@ -72,7 +72,7 @@ def _openings(container: Container) -> Table:
         return await first(container.async_driver())
 
     async def bare() -> float:
-        async with AsyncGraphDatabase.driver(settings.uri, **driver_options(settings)) as driver:
+        async with open_async_driver(settings) as driver:
             return await first(driver)
 
     def sync() -> float:

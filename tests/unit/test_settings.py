@@ -54,6 +54,53 @@ def test_a_password_from_the_environment_arrives_as_it_is(password: str) -> None
     assert settings.neo4j.password.get_secret_value() == password
 
 
+@pytest.mark.parametrize("password", AWKWARD)
+def test_a_password_from_a_file_arrives_as_it_is(password: str) -> None:
+    Path("secret").write_text(f"{password}\n")
+    settings = load_settings(PROJECT / "config.yaml", {"NEO4J_PASSWORD_FILE": "secret"})
+    assert settings.neo4j.password.get_secret_value() == password
+
+
+def test_any_setting_may_come_from_a_file() -> None:
+    for name, text in {"pool": "9\n", "key": "k", "uri": "bolt://elsewhere"}.items():
+        Path(name).write_text(text)
+    files = {"NEO4J_MAX_CONNECTION_POOL_SIZE_FILE": "pool", "KEY_FILE": "key", "NEO4J_URI_FILE": "uri"}
+    settings = load_settings(PROJECT / "config.yaml", {"NEO4J_PASSWORD": "x"} | files)
+    assert (settings.neo4j.uri, settings.neo4j.max_connection_pool_size) == ("bolt://elsewhere", 9)
+    options = load("neo4j: {password: x}\nlightrag: {llm: {options: {api_key: '${KEY}'}}}", files).lightrag.llm.options
+    assert options["api_key"].get_secret_value() == "k"
+
+
+def test_all_mistakes_of_files_are_told_at_once() -> None:
+    Path("empty").write_text("\n")
+    Path("binary").write_bytes(b"\xffs3cret")
+    Path("folder").mkdir()
+    text = """neo4j:
+  password: ${PASSWORD}
+  uri: ${URI:bolt://localhost}
+  database: ${DATABASE:${DB:neo4j}}
+  username: ${USERNAME:neo4j}
+  check_timeout: ${TIMEOUT:10}
+"""
+    files = {"PASSWORD": "nowhere", "URI": "nowhere", "DB": "folder", "USERNAME": "empty", "TIMEOUT": "binary"}
+    lines = problems(text, {"PASSWORD": "s3cret"} | {f"{name}_FILE": path for name, path in files.items()})
+    assert [line.split(": ", 2)[2] for line in lines] == [
+        "$PASSWORD and $PASSWORD_FILE are both set; unset PASSWORD, or PASSWORD_FILE if the file is not meant",
+        "$URI_FILE names 'nowhere', which does not exist; create it, or name another file",
+        "$DB_FILE names 'folder', which is not a file; create it, or name another file",
+        "$USERNAME_FILE names 'empty', which is empty; write the value into it",
+        "$TIMEOUT_FILE names 'binary', which is not UTF-8 text; write it as UTF-8",
+    ]
+    assert lines[0].startswith("config.yaml:2: neo4j.password ($PASSWORD, $PASSWORD_FILE): ")
+    assert lines[2].startswith("config.yaml:4: neo4j.database ($DATABASE, $DB_FILE): ")
+
+
+def test_a_bad_value_from_a_file_is_told_with_the_file() -> None:
+    Path("pool").write_text("many")
+    (line,) = problems("neo4j: {password: x, max_connection_pool_size: '${POOL:50}'}", {"POOL_FILE": "pool"})
+    assert "($POOL_FILE): found 'many', expected a whole number; change 'pool' or this line" in line
+
+
 @pytest.mark.parametrize("password", ["0123", "yes", "1.10", "1e5", "0x10", "true", "12:30", "2026-01-01"])
 def test_a_password_in_the_file_arrives_as_it_is_written(password: str) -> None:
     assert load(f"neo4j: {{password: {password}}}").neo4j.password.get_secret_value() == password

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from neo4j import Driver, GraphDatabase
+from neo4j import Driver
 
 from app_container import Container
-from app_container.drivers import driver_options
+from app_container.drivers import open_sync_driver
 from wiring.lightrag.graph_size import GraphSize, size_query
 
 
@@ -65,8 +65,7 @@ class Observer:
         return max(int(name.rpartition("-")[2]) for name in ids)
 
     def _connect(self) -> Driver:
-        options = driver_options(self._settings) | {"max_connection_pool_size": 1}
-        return GraphDatabase.driver(self._settings.uri, **options)
+        return open_sync_driver(self._settings, max_connection_pool_size=1)
 
     def _query(self, query: str) -> list[Any]:
         records, _, _ = self._driver.execute_query(query, database_=self._settings.database)
