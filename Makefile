@@ -3,12 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --strip-extras --generate-hashes --no-annotate \
+	--no-header --upgrade
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-prefect test unit browser prometheus local without-docker deploy release faults lint bench up down lock clean
+.PHONY: help demo demo-prefect test unit browser prometheus local without-docker faults deploy release lint bench \
+	up down lock clean
 
 help: ## Show the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## Build a graph in a real Neo4j from Celery workers; KEEP=1 leaves them running
 	@$(BIN)/lightrag-neo4j demo $(if $(KEEP),--keep)
@@ -39,6 +43,9 @@ without-docker: $(VENV)/installed ## Run the tests of drivers, storages and a wo
 faults: $(VENV)/installed ## Kill, stop and restart everything under real workers: 40 minutes, or 5 with QUICK=1
 	@$(BIN)/python -m pytest tests/faults $(if $(QUICK),,--all-faults)
 
+deploy: $(VENV)/installed ## Build the image, and kill and restart what compose.yaml runs; needs Docker
+	@$(BIN)/python -m pytest tests/deploy -n0
+
 release: $(VENV)/installed ## Build the packages, and install them into empty environments with each extra alone
 	@$(BIN)/python -m pytest tests/release -n0
 
@@ -52,10 +59,20 @@ bench: $(VENV)/installed ## Measure what lifetimes and figures cost, on a real N
 	@$(BIN)/python -m benchmarks.detection
 	@$(BIN)/python -m benchmarks.observing
 
-lock: $(VENV)/installed ## Write requirements.lock anew from pyproject.toml
+up: ## Start Neo4j, RabbitMQ, Redis and two workers in Docker
+	@deploy/compose/make-secrets
+	@VERSION=$(VERSION) docker compose up --build --detach --wait
+
+down: ## Stop them; the data stays (docker compose down --volumes deletes it)
+	@docker compose down
+
+lock: $(VENV)/installed ## Write the lock files anew from pyproject.toml and deploy/image
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev --strip-extras --generate-hashes \
-		--no-annotate --no-header --upgrade pyproject.toml --output-file requirements.lock
+	@$(COMPILE) --extra dev pyproject.toml --output-file requirements.lock
+	@$(COMPILE) --extra celery --extra lightrag --extra opentelemetry --constraint requirements.lock \
+		pyproject.toml deploy/image/requirements.in --output-file requirements-image.lock
+	@$(COMPILE) --constraint requirements.lock deploy/image/build.in --output-file deploy/image/build.lock
+	@$(COMPILE) --constraint requirements-image.lock deploy/image/flower.in --output-file deploy/image/flower.lock
 
 clean: ## Stop the local Neo4j and delete what was made, .venv and its data included
 	@if [ -x $(BIN)/lightrag-neo4j ]; then $(BIN)/lightrag-neo4j neo4j stop || true; fi

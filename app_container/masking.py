@@ -33,7 +33,8 @@ def secrets_in(value: Any) -> set[str]:
         value: a section of settings, an address, or anything that holds some of them.
     """
     if isinstance(value, SecretStr):
-        return {value.get_secret_value()}
+        secret = value.get_secret_value()
+        return {secret} | secrets_in(secret)
     if isinstance(value, str):
         return _in_address(value) if "://" in value else set()
     if isinstance(value, BaseModel | Mapping):

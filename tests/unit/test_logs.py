@@ -25,7 +25,10 @@ PASSWORD = 'it\'s \\a "sécret": \n1'  # what Python, JSON and addresses write i
 SETTINGS = Settings.model_validate(
     {
         "neo4j": {"password": PASSWORD},
-        "lightrag": {"llm": {"options": {"api_key": "sk-123456789", "deep": [{"client_secret": "not-told-1"}]}}},
+        "lightrag": {
+            "llm": {"options": {"api_key": "sk-123456789", "deep": [{"client_secret": "not-told-1"}]}},
+            "environment": {"REDIS_URI": "redis://:kv-pass-word@host/0"},
+        },
         "celery": {
             "broker_url": "amqp://guest:br%40ker-pass@host;amqp://guest:other@pass:word@host2",
             "result_backend": "redis://:backend-pass@host/0?ssl_password=in-a-query",
@@ -39,6 +42,7 @@ SECRETS = [
     "br@ker-pass",
     "other@pass:word",
     "backend-pass",
+    "kv-pass-word",
     "in-a-query",
 ]
 

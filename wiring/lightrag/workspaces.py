@@ -169,6 +169,8 @@ def build_lightrag(settings: LightRAGSettings, workspace: str) -> Pipeline:
         from wiring.lightrag.pipeline import Pipeline
     except ModuleNotFoundError as error:
         raise MissingExtraError("LightRAG", "lightrag", error.name) from None
+    # Only now, inside of the process: what a process was started with is shown to others, by Docker for instance.
+    os.environ.update({name: value.get_secret_value() for name, value in settings.environment.items()})
     register_storages()
     check_storages(settings)
     try:
