@@ -37,7 +37,8 @@ def open_sync_driver(settings: Neo4jSettings, **options: Any) -> Driver:
 
     from app_container.credentials import credentials
 
-    return GraphDatabase.driver(address(settings), auth=credentials(settings), **_options(settings) | options)
+    uri = address(settings.uri, settings.trusted_certificates)
+    return GraphDatabase.driver(uri, auth=credentials(settings), **_options(settings) | options)
 
 
 def open_async_driver(settings: Neo4jSettings, **options: Any) -> AsyncDriver:
@@ -46,15 +47,14 @@ def open_async_driver(settings: Neo4jSettings, **options: Any) -> AsyncDriver:
 
     from app_container.credentials import async_credentials
 
-    return AsyncGraphDatabase.driver(
-        address(settings), auth=async_credentials(settings), **_options(settings) | options
-    )
+    uri = address(settings.uri, settings.trusted_certificates)
+    return AsyncGraphDatabase.driver(uri, auth=async_credentials(settings), **_options(settings) | options)
 
 
 def _options(settings: Neo4jSettings) -> dict[str, Any]:
     return {
         "user_agent": f"lightrag-neo4j-wiring/{version('lightrag-neo4j-wiring')} neo4j-python/{version('neo4j')}",
-        **tls_options(settings),
+        **tls_options(settings.trusted_certificates),
         **settings.model_dump(
             exclude={
                 "uri",
@@ -173,7 +173,8 @@ def why_unavailable(settings: Neo4jSettings, error: Exception) -> str | None:
     from neo4j.exceptions import ClientError, DriverError, Neo4jError, TransientError
 
     where = f"Neo4j at {settings.uri}"
-    if (refusal := why_not_encrypted(settings, error) or _why_refused(settings, error)) is not None:
+    not_encrypted = why_not_encrypted(settings.uri, settings.trusted_certificates, error)
+    if (refusal := not_encrypted or _why_refused(settings, error)) is not None:
         return f"{where} {refusal}"
     if isinstance(error, ClientError):
         fix = "set NEO4J_DATABASE to one that exists" if "Database" in (error.code or "") else "see the server's log"

@@ -16,14 +16,21 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from pydantic import BaseModel, SecretStr
 
-from app_container.settings import SECRET_WORDS, is_secret
-
 MASK = "***"
+
+SECRET_WORDS = ("password", "secret", "api_key", "apikey", "access_key", "token")
 
 SHORTEST = 8
 """Characters from which on a secret is masked wherever it stands. A shorter one may be a word, such as ``neo4j``."""
 
 _NAMES = "|".join(word.replace("_", "[ _-]?") for word in SECRET_WORDS)
+
+
+def is_secret(key: str) -> bool:
+    """Whether a setting of this name, among those that take anything, holds a secret."""
+    return any(word in key.lower() for word in SECRET_WORDS) and (
+        "tokens" not in key.lower() and "token_size" not in key.lower()
+    )
 
 
 def secrets_in(value: Any) -> set[str]:

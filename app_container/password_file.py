@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from app_container.masking import hide
 from app_container.value_file import ValueFileError, read_value
 
 _log = logging.getLogger("app_container")
@@ -43,8 +44,6 @@ class PasswordInFile(SecretStr):
         self._read = None
 
     def _take(self, password: str) -> None:
-        from app_container.masking import hide  # which needs the settings, and they need this
-
         if password != self._secret_value:
             hide(password)
             self._secret_value = password

@@ -34,11 +34,11 @@ from app_container.certificates import VERIFIED, fault_of_certificates
 from app_container.config_file import PlainText, find_config, read_config
 from app_container.errors import ConfigurationError
 from app_container.explain import explain
+from app_container.masking import is_secret
 from app_container.password_file import PasswordInFile
 
 URI_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 MAX_WORKSPACE_LENGTH = 128
-SECRET_WORDS = ("password", "secret", "api_key", "apikey", "access_key", "token")
 GraphStorage = Literal["Neo4JHybridStorage", "Neo4JSyncStorage", "Neo4JAsyncStorage", "Neo4JStorage"]
 
 
@@ -106,13 +106,6 @@ def _free_form(value: Any) -> Any:
     if isinstance(value, list):
         return [_free_form(item) for item in value]
     return value.typed() if isinstance(value, PlainText) else value
-
-
-def is_secret(key: str) -> bool:
-    """Whether a setting of this name, among those that take anything, holds a secret."""
-    return any(word in key.lower() for word in SECRET_WORDS) and (
-        "tokens" not in key.lower() and "token_size" not in key.lower()
-    )
 
 
 Options = Annotated[dict[str, Any], BeforeValidator(_free_form), Field(repr=False)]

@@ -11,8 +11,7 @@ from typing import Any, NoReturn
 from pythonjsonlogger.json import JsonFormatter
 
 from app_container.errors import AppContainerError
-from app_container.masking import MASK, mask
-from app_container.settings import is_secret
+from app_container.masking import MASK, is_secret, mask
 from wiring.lightrag.log_context import document_fields, serves_a_queue
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from app_container import AppContainerError, Container
 from app_container.drivers import check_connection
-from app_container.errors import describe
+from app_container.errors import MissingExtraError, describe
 from app_container.settings import Settings
 
 if TYPE_CHECKING:
@@ -97,9 +97,7 @@ def find_workers(settings: Settings) -> InWorkers | None:
     """
     try:
         from wiring.celery.options import make_app
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("celery", "kombu"):
-            raise
+    except MissingExtraError:
         return None
     app = make_app(settings.celery)
     names = ping(app)

@@ -104,7 +104,7 @@ def run_stack(folder: Path) -> Iterator[Stack]:
     variables = {name: str(free_port()) for name in PORTS}
     variables |= {"SECRETS_DIR": str(folder / "secrets"), "VERSION": version(), "LIGHTRAG_WORKSPACE": "default"}
     variables |= {"WORKER_IMAGE": "lightrag-neo4j:test", "FLOWER_IMAGE": "lightrag-neo4j-flower:test"}
-    stack = Stack(f"dep-{uuid.uuid4().hex[:8]}", variables)
+    stack = Stack(f"lightrag-neo4j-test-{uuid.uuid4().hex[:8]}", variables)
     subprocess.run([PROJECT / "deploy/compose/make-secrets", stack.secrets], check=True, timeout=10)
     try:
         stack.compose("build", "worker", "flower", timeout=600)

@@ -13,7 +13,7 @@ import trustme
 
 from app_container.certificates import why_not_encrypted
 from app_container.errors import ConfigurationError
-from app_container.settings import Neo4jSettings, Settings, load_settings
+from app_container.settings import Settings, load_settings
 from tests import PROJECT
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -60,18 +60,16 @@ def refusal(trusted: Path, shown: trustme.LeafCert, host: str) -> ssl.SSLCertVer
 )  # fmt: skip
 def test_the_reason_is_told(ca: trustme.CA, tmp_path: Path, host: str, validity: dict[str, Any], told: str) -> None:
     error = refusal(tmp_path / "ca.pem", ca.issue_cert("localhost", **validity), host)
-    neo4j = load(str(tmp_path / "ca.pem")).neo4j
     outer = ExceptionGroup("All routing table requests failed", [ValueError("one")])
     outer.exceptions[0].__cause__ = error
     for each in (error, outer):
-        assert told in (why_not_encrypted(neo4j, each) or "")
+        assert told in (why_not_encrypted("bolt+s://localhost", tmp_path / "ca.pem", each) or "")
 
 
 def test_another_error_is_not_about_encryption() -> None:
-    neo4j = Neo4jSettings.model_validate({"password": "x"})
     first, second = ValueError("a"), OSError("b")
     first.__cause__, second.__cause__ = second, first
-    assert why_not_encrypted(neo4j, first) is None
+    assert why_not_encrypted("bolt://localhost", None, first) is None
 
 
 @pytest.mark.usefixtures("ca")
