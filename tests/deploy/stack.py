@@ -68,6 +68,9 @@ class Stack:
         """Their names, also of those that do not run."""
         return self.compose("--profile", "*", "ps", "--all", "--format", "{{.Name}}", *services).split()
 
+    def log(self) -> str:
+        return self.compose("--profile", "*", "logs", "--no-color", "--tail", "50")
+
     def address(self, port: str) -> str:
         return f"http://127.0.0.1:{self.variables[port]}"
 

@@ -13,6 +13,7 @@ from tests.support.fault_runs import ModelCall, fault_run
 from tests.support.own_neo4j import OwnNeo4j, run_own_neo4j
 from tests.support.same_graph import Graph
 from tests.support.servers import Server
+from wiring.testing.logs import shown_on_failure
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ def undisturbed(neo4j_server: Server, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def own_neo4j(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnNeo4j]:
-    with run_own_neo4j(tmp_path_factory.mktemp("own") / "neo4j") as server:
+def own_neo4j(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnNeo4j]:
+    home = tmp_path_factory.mktemp("own") / "neo4j"
+    with run_own_neo4j(home) as server, shown_on_failure(pytestconfig, "Neo4j of the test's own", server.own.log):
         yield server
 
 
