@@ -168,6 +168,12 @@ def test_a_worker_on_rabbitmq(
     until(lambda: neo4j_server.query(f"MATCH (n:`{workspace}`) RETURN n LIMIT 1"), told=rabbitmq_server.server.log)
 
 
-def test_nothing_is_started_for_those_who_ask_for_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_asks_for_nothing_starts_and_imports_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:9")
-    project.test("def test_of_theirs(): pass\n").assert_outcomes(passed=1)
+    body = """
+import sys
+
+def test_of_theirs():
+    assert not sys.modules.keys() & {"app_container", "neo4j", "celery", "testcontainers"}
+"""
+    project.test(body).assert_outcomes(passed=1)

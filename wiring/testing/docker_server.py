@@ -8,8 +8,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from app_container.errors import MissingExtraError
-
 DOCKER_TIMEOUT = 20.0
 END_TIMEOUT = 30
 LOG_LINES = 60
@@ -49,6 +47,8 @@ class DockerServer:
         env: Mapping[str, str] | None = None,
     ) -> None:
         if importlib.util.find_spec("testcontainers") is None:
+            from app_container.errors import MissingExtraError
+
             raise MissingExtraError(f"{image} in Docker", "testing", "testcontainers")
         from testcontainers.core.container import DockerContainer
 

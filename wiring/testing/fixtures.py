@@ -1,4 +1,7 @@
-"""The fixtures: a real Neo4j, a workspace and a container of the test's own, brokers, and workers."""
+"""The fixtures: a real Neo4j, a workspace and a container of the test's own, brokers, and workers.
+
+Every run of pytest imports this, also one that asks for none of it. So they import what they need themselves.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from wiring.testing import brokers
-from wiring.testing.brokers import BrokerServer
 from wiring.testing.celery_worker import CeleryWorkerProcess, StartCeleryWorker
 from wiring.testing.logs import shown_on_failure
 from wiring.testing.neo4j_server import Neo4jServer
@@ -24,6 +25,7 @@ from wiring.testing.server_choice import ServerChoice, choose_server, is_shared
 if TYPE_CHECKING:
     from app_container import Container
     from app_container.settings import Settings
+    from wiring.testing.brokers import BrokerServer
 
 
 class Environment(dict[str, str]):
@@ -46,7 +48,9 @@ def neo4j_server(pytestconfig: pytest.Config) -> Iterator[Neo4jServer]:
 @pytest.fixture(scope="session")
 def rabbitmq_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
     """A RabbitMQ for all tests of this process; its ``url`` is for ``CELERY_BROKER_URL``."""
-    server = brokers.rabbitmq(tmp_path_factory.mktemp("rabbitmq"))
+    from wiring.testing.brokers import rabbitmq
+
+    server = rabbitmq(tmp_path_factory.mktemp("rabbitmq"))
     with server.running(), shown_on_failure(pytestconfig, "RabbitMQ", server.server.log):
         yield server
 
@@ -54,7 +58,9 @@ def rabbitmq_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def redis_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerServer]:
     """A Redis for all tests of this process; its ``url`` is for ``CELERY_BROKER_URL`` or ``REDIS_URI``."""
-    server = brokers.redis(tmp_path_factory.mktemp("redis"))
+    from wiring.testing.brokers import redis
+
+    server = redis(tmp_path_factory.mktemp("redis"))
     with server.running(), shown_on_failure(pytestconfig, "Redis", server.server.log):
         yield server
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app_container.errors import MissingExtraError
 from wiring.testing.docker_server import DockerServer, docker_answers
 from wiring.testing.logs import end_of
 from wiring.testing.neo4j_server import Neo4jServer
@@ -91,6 +90,8 @@ def _local(home: Path) -> Iterator[Neo4jServer]:
     try:
         from wiring.local_neo4j import LocalNeo4j
     except ModuleNotFoundError as error:
+        from app_container.errors import MissingExtraError
+
         what = "a local Neo4j, where NEO4J_URI is not set and no Docker answers,"
         raise MissingExtraError(what, "local", error.name) from None
 
