@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tomllib
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import PROJECT
+from tests import PROJECT, PROJECT_TABLE
 from tests.deploy.docker_command import docker
 from wiring.testing.neo4j_server import Neo4jServer
 from wiring.testing.own_server import free_port
 
 PORTS = ("NEO4J_BOLT_PORT", "NEO4J_HTTP_PORT", "RABBITMQ_HTTP_PORT", "FLOWER_PORT", "PROMETHEUS_PORT")
-
-
-def version() -> str:
-    found: str = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
-    return found
 
 
 @dataclass(frozen=True)
@@ -105,7 +99,11 @@ class Stack:
 def run_stack(folder: Path) -> Iterator[Stack]:
     """A project whose images are built, and nothing of it started yet."""
     variables = {name: str(free_port()) for name in PORTS}
-    variables |= {"SECRETS_DIR": str(folder / "secrets"), "VERSION": version(), "LIGHTRAG_WORKSPACE": "default"}
+    variables |= {
+        "SECRETS_DIR": str(folder / "secrets"),
+        "VERSION": PROJECT_TABLE["version"],
+        "LIGHTRAG_WORKSPACE": "default",
+    }
     variables |= {"WORKER_IMAGE": "lightrag-neo4j:test", "FLOWER_IMAGE": "lightrag-neo4j-flower:test"}
     stack = Stack(f"lightrag-neo4j-test-{uuid.uuid4().hex[:8]}", variables)
     subprocess.run([PROJECT / "deploy/compose/make-secrets", stack.secrets], check=True, timeout=10)

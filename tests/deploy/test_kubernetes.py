@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import yaml
 
 from app_container.pools.pool_budget import LIMIT_SETTING, PoolBudget
 from app_container.settings import Settings, load_settings
-from tests import PROJECT
+from tests import PROJECT, PROJECT_TABLE
 from tests.deploy.keda_schemas import KEDA_SCHEMAS
 from wiring.celery.options import make_app
 
@@ -181,5 +180,5 @@ def test_the_pod_fits_the_image() -> None:
     assert f"VOLUME {MOUNTS['data']['mountPath']}" in dockerfile
     (image,) = KUSTOMIZATIONS[FOLDER]["images"]
     assert image["name"] == WORKER["image"]
-    commands = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["scripts"]
+    commands = PROJECT_TABLE["scripts"]
     assert all(probe["exec"]["command"][0] in commands for probe in PROBES.values())

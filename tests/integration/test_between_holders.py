@@ -21,12 +21,12 @@ import pytest
 from app_container import Container, create_container
 from tests import PROJECT
 from tests.support.brokers import BROKERS
-from tests.support.containers import forget_shared_state
 from tests.support.fault_runs import read_calls
 from tests.support.models import config_with_model
 from tests.support.two_workers import shared_storages
 from tests.support.waiting import stop_process
 from wiring.lightrag.leases.store import LeaseState, LeaseStore
+from wiring.testing.fixtures import forget_shared_state
 from wiring.testing.waiting import until
 
 

@@ -15,13 +15,13 @@ from lightrag.kg import json_doc_status_impl
 
 from app_container import Container, create_container
 from app_container.errors import PassingError
-from tests.support.containers import forget_shared_state
 from tests.support.models import config_with_model
 from wiring.lightrag.documents import Documents
 from wiring.lightrag.errors import DocumentPostponedError
 from wiring.lightrag.ingest import Progress
 from wiring.lightrag.results import Inserted
 from wiring.lightrag.workspaces import Workspaces
+from wiring.testing.fixtures import forget_shared_state
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 
 from app_container import Container, create_container
 from tests.integration.test_command import run, run_json
-from tests.support.containers import forget_shared_state
 from tests.support.models import config_with_model
 from tests.support.servers import Server
 from tests.support.workers import StartWorker
@@ -22,6 +21,7 @@ from wiring.lightrag.leases.keeping import work_under
 from wiring.lightrag.leases.lease import Lease
 from wiring.lightrag.leases.line import Line
 from wiring.lightrag.leases.store import LeaseStore, Refused
+from wiring.testing.fixtures import forget_shared_state
 
 
 def take(container: Container, workspace: str) -> Lease:

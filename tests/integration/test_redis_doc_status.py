@@ -12,8 +12,8 @@ from lightrag.base import CURSOR_START, DocStatus
 from lightrag.kg import redis_impl, shared_storage
 
 from tests.support.brokers import BROKERS
-from tests.support.containers import forget_shared_state
 from wiring.lightrag.redis_doc_status import RedisDocStatusStorage
+from wiring.testing.fixtures import forget_shared_state
 
 Look = Callable[[Any, Any, str], Coroutine[Any, Any, bool]]
 

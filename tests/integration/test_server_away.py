@@ -9,9 +9,10 @@ from neo4j.exceptions import ServiceUnavailable
 
 from app_container import Container, create_container
 from app_container.transient import passing_cause
-from tests.support.containers import forget_shared_state, without_pauses
+from tests.support.containers import without_pauses
 from tests.support.proxy import Proxy
 from wiring.lightrag.errors import DocumentNotFoundError, QueryFailedError, WorkspaceUnavailableError
+from wiring.testing.fixtures import forget_shared_state
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from lightrag.kg.shared_storage import initialize_share_data
 
 from app_container import Container
 from tests.support import business
-from tests.support.containers import forget_shared_state
 from tests.support.workers import doc_status
+from wiring.testing.fixtures import forget_shared_state
 
 TEXTS = [
     [f"Here Person{n} met Person{n + k} in Room{n}, and wrote to Ada." for n in range(k, k + 6)] for k in (1, 20, 40)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -168,8 +169,27 @@ def test_a_worker_on_rabbitmq(
     until(lambda: neo4j_server.query(f"MATCH (n:`{workspace}`) RETURN n LIMIT 1"), told=rabbitmq_server.server.log)
 
 
+def test_the_password_of_a_given_server_is_read_as_that_of_the_configuration(
+    project: Project, neo4j_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = """
+def test_of_a_connection(container):
+    container.sync_driver().verify_connectivity()
+"""
+    file = tmp_path / "password"
+    monkeypatch.delenv("NEO4J_PASSWORD")
+    monkeypatch.setenv("NEO4J_PASSWORD_FILE", str(file))
+    result = project.test(body)
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*$NEO4J_PASSWORD_FILE names '{file}', which does not exist; create it, *"])
+    file.write_text(neo4j_server.password)
+    project.test(body).assert_outcomes(passed=1)
+
+
 def test_who_asks_for_nothing_starts_and_imports_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:9")
+    monkeypatch.delenv("NEO4J_PASSWORD")
+    monkeypatch.setenv("NEO4J_PASSWORD_FILE", "/nowhere")
     body = """
 import sys
 

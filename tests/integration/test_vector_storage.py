@@ -9,8 +9,8 @@ import pytest
 
 from app_container import Container, create_container
 from app_container.errors import ConfigurationError
-from tests.support.containers import forget_shared_state
 from tests.support.servers import Server
+from wiring.testing.fixtures import forget_shared_state
 
 T = TypeVar("T")
 

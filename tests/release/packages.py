@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tests import PROJECT
+from tests import PROJECT, PROJECT_TABLE
 
-PROJECT_TABLE: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
 NAME: str = PROJECT_TABLE["name"]
 EXTRAS = [extra for extra in PROJECT_TABLE["optional-dependencies"] if extra != "dev"]
 

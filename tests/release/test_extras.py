@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.release.packages import EXTRAS, PROJECT_TABLE, Environment
+from tests import PROJECT_TABLE
+from tests.release.packages import EXTRAS, Environment
 
 GIVES = {
     None: ["app_container", "wiring.cli"],

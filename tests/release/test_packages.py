@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import PROJECT
-from tests.release.packages import EXTRAS, NAME, PROJECT_TABLE, build
+from tests import PROJECT, PROJECT_TABLE
+from tests.release.packages import EXTRAS, NAME, build
 
 VERSION = PROJECT_TABLE["version"]
 PACKAGES = ("app_container", "wiring")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from tests.support.proxy import Proxy
@@ -22,14 +20,6 @@ def small_pool(environment: dict[str, str], proxy: Proxy, monkeypatch: pytest.Mo
     monkeypatch.setenv("NEO4J_MAX_POOL_SIZE", "1")
     monkeypatch.setenv("NEO4J_CONNECTION_ACQUISITION_TIMEOUT", "0.3")
     return environment
-
-
-def forget_shared_state() -> None:
-    """LightRAG's locks are of the process and bind to the first loop that waits for one; the next test has another."""
-    if "lightrag.kg.shared_storage" in sys.modules:
-        from lightrag.kg.shared_storage import finalize_share_data
-
-        finalize_share_data()
 
 
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:

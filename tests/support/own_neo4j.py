@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.servers import Server
-from wiring.local_neo4j import LocalNeo4j
+from wiring.local_neo4j import LocalNeo4j, RunningServer
 from wiring.testing.docker_server import DockerServer, docker_answers
 from wiring.testing.own_server import OwnServer, free_port
 from wiring.testing.process_server import ProcessServer
@@ -49,11 +49,16 @@ def _in_container() -> OwnNeo4j:
 
 
 def _as_process(home: Path) -> OwnNeo4j:
-    """The local server, made and started by the product, and from then on a process of ours with the same command."""
+    started, process = local_as_process(home)
+    process.start()
+    return OwnNeo4j(started.uri, "neo4j", started.password, own=process)
+
+
+def local_as_process(home: Path) -> tuple[RunningServer, ProcessServer]:
+    """The local server, made and started by the product, then stopped; and a process of ours with the same command."""
     local = LocalNeo4j(home)
     started = local.start()
     made = psutil.Process(started.pid)
     process = ProcessServer(made.cmdline(), Path(made.cwd()), made.environ())
     local.stop()
-    process.start()
-    return OwnNeo4j(started.uri, "neo4j", started.password, own=process)
+    return started, process

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psutil
 import trustme
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -17,11 +16,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from tests.support.own_neo4j import local_as_process
 from tests.support.servers import Server
-from wiring.local_neo4j import LocalNeo4j
 from wiring.testing.docker_server import DockerServer, docker_answers
 from wiring.testing.own_server import OwnServer, free_port
-from wiring.testing.process_server import ProcessServer
 from wiring.testing.server_choice import IMAGE
 from wiring.testing.waiting import until_it_answers
 
@@ -87,13 +85,8 @@ def _in_container(ca: Path, certificate: Mapping[str, bytes]) -> TlsNeo4j:
 
 
 def _as_process(folder: Path, ca: Path, certificate: Mapping[str, bytes]) -> TlsNeo4j:
-    """The local server, made and started by the product; then its settings are changed, and it is a process of ours."""
     home = folder / "neo4j"
-    local = LocalNeo4j(home)
-    started = local.start()
-    made = psutil.Process(started.pid)
-    process = ProcessServer(made.cmdline(), Path(made.cwd()), made.environ())
-    local.stop()
+    started, process = local_as_process(home)
     port = int(started.uri.rpartition(":")[2])
     for name, content in certificate.items():
         (folder / name).write_bytes(content)

@@ -20,7 +20,7 @@ import pytest
 from wiring.testing.celery_worker import CeleryWorkerProcess, StartCeleryWorker
 from wiring.testing.logs import shown_on_failure
 from wiring.testing.neo4j_server import Neo4jServer
-from wiring.testing.server_choice import ServerChoice, choose_server, is_shared
+from wiring.testing.server_choice import ServerChoice
 
 if TYPE_CHECKING:
     from app_container import Container
@@ -67,7 +67,7 @@ def redis_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture
 def _every_connection_is_closed(neo4j_server: Neo4jServer, pytestconfig: pytest.Config) -> Iterator[None]:
-    if is_shared(pytestconfig.stash[CHOICE]):  # then the connections of other processes come and go
+    if pytestconfig.stash[CHOICE].is_shared:  # then the connections of other processes come and go
         yield
         return
     before = neo4j_server.our_connections()
@@ -123,10 +123,10 @@ def container(neo4j_environment: dict[str, str], wired_modules: Sequence[str | M
     yield container
     container.shutdown_resources()
     container.unwire()
-    _forget_shared_state()
+    forget_shared_state()
 
 
-def _forget_shared_state() -> None:
+def forget_shared_state() -> None:
     """LightRAG's locks are of the process and bind to the first loop that waits for one; the next test has another."""
     if "lightrag.kg.shared_storage" in sys.modules:
         from lightrag.kg.shared_storage import finalize_share_data
@@ -177,4 +177,4 @@ def celery_worker_process(
 
 def remember_choice(config: pytest.Config) -> None:
     """Choose the server before any test changes the environment."""
-    config.stash[CHOICE] = choose_server(os.environ, config.rootpath)
+    config.stash[CHOICE] = ServerChoice(dict(os.environ), config.rootpath)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,58 +19,60 @@ IMAGE = "neo4j:5.26"
 
 @dataclass(frozen=True)
 class ServerChoice:
-    """Which server it will be, from the environment as it was when the tests began.
+    """Which server it will be; of several pytest-xdist workers each has its own, unless there is one at ``NEO4J_URI``.
 
     Args:
-        given: the server at ``NEO4J_URI``, if that is set.
-        home: the folder of the local server.
+        environ: the environment variables as they were when the tests began.
+        root: the folder of the tests' project, where the local server's data is kept.
     """
 
-    given: Neo4jServer | None
-    home: Path
+    environ: Mapping[str, str] = field(repr=False)
+    root: Path
 
     def __str__(self) -> str:
-        if self.given is not None:
-            parts = urlsplit(self.given.uri)  # without what does not belong there: user and password
+        if self._uri:
+            parts = urlsplit(self._uri)  # without what does not belong there: user and password
             return f"NEO4J_URI={parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        return f"{IMAGE} in Docker" if docker_answers() else f"the local one, in {self.home}"
+        return f"{IMAGE} in Docker" if docker_answers() else f"the local one, in {self._home}"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes test with the same server at the same time."""
+        return bool(self._uri) and int(self.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
 
     @contextmanager
     def run(self) -> Iterator[Neo4jServer]:
         """The server, which is ended again if it was started here.
 
         Raises:
-            AppContainerError: it cannot be started; the message says what to install or to look at.
+            AppContainerError: it cannot be started, or its password cannot be read; the message says what to do.
             TimeoutError: it does not answer.
         """
-        if self.given is not None:
-            self.given.verify()
-            yield self.given
+        if self._uri:
+            server = Neo4jServer(self._uri, self.environ.get("NEO4J_USERNAME") or "neo4j", self._password())
+            server.verify()
+            yield server
         elif docker_answers():
             yield from _in_docker()
         else:
-            yield from _local(self.home)
+            yield from _local(self._home)
 
+    @property
+    def _uri(self) -> str:
+        return self.environ.get("NEO4J_URI", "")
 
-def choose_server(environ: Mapping[str, str], root: Path) -> ServerChoice:
-    """Choose the server for this process; of several pytest-xdist workers each has its own.
+    @property
+    def _home(self) -> Path:
+        return self.root / ".lightrag" / f"test-neo4j-{self.environ.get('PYTEST_XDIST_WORKER', 'gw0')}"
 
-    Args:
-        environ: the environment variables.
-        root: the folder of the tests' project, where the local server's data is kept.
-    """
-    home = root / ".lightrag" / f"test-neo4j-{environ.get('PYTEST_XDIST_WORKER', 'gw0')}"
-    uri = environ.get("NEO4J_URI")
-    if not uri:
-        return ServerChoice(None, home)
-    file = environ.get("NEO4J_PASSWORD_FILE")
-    password = Path(file).read_text().rstrip("\n") if file else environ.get("NEO4J_PASSWORD", "")
-    return ServerChoice(Neo4jServer(uri, environ.get("NEO4J_USERNAME") or "neo4j", password), home)
+    def _password(self) -> str:
+        from app_container.errors import AppContainerError
+        from app_container.interpolation import interpolate
 
-
-def is_shared(choice: ServerChoice) -> bool:
-    """Whether other processes test with the same server at the same time."""
-    return choice.given is not None and int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1
+        found = interpolate("${NEO4J_PASSWORD:}", self.environ)  # as config.yaml has it, or in NEO4J_PASSWORD_FILE
+        for fault in found.faults:
+            raise AppContainerError(f"{fault.found}; {fault.fix}")
+        return found.text
 
 
 def _in_docker() -> Iterator[Neo4jServer]:
