@@ -59,6 +59,6 @@ def local_as_process(home: Path) -> tuple[RunningServer, ProcessServer]:
     local = LocalNeo4j(home)
     started = local.start()
     made = psutil.Process(started.pid)
-    process = ProcessServer(made.cmdline(), Path(made.cwd()), made.environ())
+    process = ProcessServer(made.cmdline(), home, made.environ())
     local.stop()
     return started, process
